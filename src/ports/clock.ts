@@ -1,0 +1,18 @@
+export interface Timer {
+  /** Stops the timer; a timer that has fired or been cancelled ignores it. */
+  cancel(): void;
+}
+
+export interface Clock {
+  /** Milliseconds on a monotonic clock with an arbitrary zero; may have a fraction; never goes back. */
+  now(): number;
+  /** Milliseconds since 1970 as the host believes; may jump either way. */
+  wallTime(): number;
+  /** Calls `fire` once, at or soon after `atMs` on this clock's `now`. Never synchronously. */
+  at(atMs: number, fire: () => void): Timer;
+  /**
+   * Calls `run` once after everything that has already arrived in this turn has been handled
+   * (setImmediate on the host): the place to flush what a turn has gathered.
+   */
+  endOfTurn(run: () => void): void;
+}
