@@ -1,0 +1,206 @@
+import type { Address } from '../ports/address.ts';
+import type { Cipher } from '../ports/cipher.ts';
+import type { Clock } from '../ports/clock.ts';
+import type { Datagrams } from '../ports/datagrams.ts';
+import type { Log } from '../ports/log.ts';
+import type { Random } from '../ports/random.ts';
+import type { Streams } from '../ports/streams.ts';
+
+/** What this member of the gossip pool needs from the world. Nothing else is used: the simulator gives twins of these. */
+export interface GossipPorts {
+  readonly datagrams: Datagrams;
+  readonly streams: Streams;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly cipher: Cipher;
+  readonly log: Log;
+}
+
+export interface GossipOptions {
+  /** This node's name; unique in the pool; 1 to 128 bytes of UTF-8. */
+  readonly name: string;
+  /** Where UDP and TCP listen, on the same port number. Port 0 asks for a free one. */
+  readonly bind: Address;
+  /** What others are told to reach us at; default: the bound address. Needed when `bind` is a wildcard address. Port 0: the bound port. */
+  readonly advertise?: Address;
+  /** Timing preset, as in memberlist: `lan` (failure known in about 5 s), `wan` (slower, for high latency), `local` (loopback). */
+  readonly profile: 'lan' | 'wan' | 'local';
+  /** Facts about this node for the others; at most 512 bytes encoded. */
+  readonly tags: Readonly<Record<string, string>>;
+  /** Encryption keys of 16, 24 or 32 bytes; the first encrypts, all are tried to decrypt. Default none: plain text. */
+  readonly keys?: readonly Uint8Array[];
+  /** Compress packets that get shorter by it, and all streams; default true. Both are always understood. */
+  readonly compression?: boolean;
+  /** How long a failed member is kept, and tried again, before it is forgotten (ms); default 24 h. */
+  readonly reconnectTimeoutMs?: number;
+  /** How long a member that left is remembered (ms); default 24 h. */
+  readonly tombstoneTimeoutMs?: number;
+  /** How often one failed member may be tried again (ms); default 5000 (lan, local) or 15000 (wan). */
+  readonly reconnectIntervalMs?: number;
+  /** How long after its death a name may come back at another address (ms); default 0: at once. */
+  readonly deadNodeReclaimMs?: number;
+  /** Bounds of what others can make us hold; see docs/LIMITS.md. */
+  readonly limits?: Partial<GossipLimits>;
+}
+
+export interface GossipLimits {
+  /** Members that are kept; alive messages about further names are dropped with a warning. Default 16384. */
+  readonly membersMax: number;
+  /** Incoming streams at one time; further ones are closed. Default 128. */
+  readonly streamsMax: number;
+  /** Bytes that all incoming streams together may have buffered before they are cut. Default 64 MiB. */
+  readonly streamBytesMax: number;
+  /** Events, queries and intents that wait to be gossiped, each. Default 4096; the oldest goes first. */
+  readonly queueDepthMax: number;
+}
+
+export type MemberStatus = 'alive' | 'leaving' | 'left' | 'failed';
+
+/** The range of protocol versions a member understands and the one it speaks. */
+export interface ProtocolRange {
+  readonly min: number;
+  readonly max: number;
+  readonly current: number;
+}
+
+/** An immutable picture of a member; a change makes a new one. */
+export interface Member {
+  readonly name: string;
+  readonly address: Address;
+  readonly tags: Readonly<Record<string, string>>;
+  readonly status: MemberStatus;
+  /** Grows each time the member refutes or changes its tags; starts anew with its process. */
+  readonly incarnation: number;
+  /** memberlist's protocol. */
+  readonly protocol: ProtocolRange;
+  /** Serf's protocol. */
+  readonly delegate: ProtocolRange;
+}
+
+export interface MemberEvent {
+  readonly type: 'member-join' | 'member-leave' | 'member-failed' | 'member-update' | 'member-reap';
+  readonly member: Member;
+}
+
+/** Someone else claims a name that a live member has. */
+export interface NameConflictEvent {
+  readonly type: 'name-conflict';
+  readonly name: string;
+  readonly known: Address;
+  readonly claimed: Address;
+  /** The name is our own. */
+  readonly own: boolean;
+}
+
+export interface UserEvent {
+  readonly type: 'user';
+  readonly name: string;
+  readonly payload: Uint8Array;
+  readonly lamportTime: number;
+  /** Of several of this name the newest is enough. */
+  readonly coalesce: boolean;
+}
+
+export interface QueryEvent {
+  readonly type: 'query';
+  readonly name: string;
+  readonly payload: Uint8Array;
+  readonly lamportTime: number;
+  readonly id: number;
+  /** The node that asks. */
+  readonly from: string;
+  /** On our clock's `now` (ms): later responses are of no use. */
+  readonly deadline: number;
+  /** Answers once; false when it is too late, too large (1024 bytes encoded) or answered already. */
+  respond(payload: Uint8Array): boolean;
+}
+
+export type GossipEvent = MemberEvent | NameConflictEvent | UserEvent | QueryEvent;
+
+export interface QueryOptions {
+  /** Only these nodes; default all. */
+  readonly nodes?: readonly string[];
+  /** Only nodes whose tag values match these regular expressions (unanchored). */
+  readonly tags?: Readonly<Record<string, string>>;
+  /** Ask each receiver to acknowledge. Default false. */
+  readonly acknowledge?: boolean;
+  /** Send answers through this many further nodes too. Default 0. */
+  readonly relayFactor?: number;
+  /** Default as in Serf: 16 gossip intervals times ceil(log10(members + 1)). */
+  readonly timeoutMs?: number;
+}
+
+export type QueryRecord =
+  | { readonly type: 'ack'; readonly from: string }
+  | { readonly type: 'response'; readonly from: string; readonly payload: Uint8Array }
+  | { readonly type: 'done' };
+
+export interface JoinFailure {
+  readonly address: Address;
+  /** UNREACHABLE, REFUSED, TIMEOUT, REMOTE_ENCRYPTED, REMOTE_PLAINTEXT, WRONG_KEY, REMOTE_ERROR, BAD_STATE, INCOMPATIBLE, ABORTED */
+  readonly code: string;
+  readonly message: string;
+}
+
+export interface JoinResult {
+  /** How many of the addresses answered. */
+  readonly joined: number;
+  readonly errors: readonly JoinFailure[];
+}
+
+export interface GossipStats {
+  readonly members: number;
+  readonly alive: number;
+  readonly failed: number;
+  readonly left: number;
+  /** Lifeguard's health score: 0 is well, 7 is worst. */
+  readonly healthScore: number;
+  readonly memberTime: number;
+  readonly eventTime: number;
+  readonly queryTime: number;
+  readonly intentQueue: number;
+  readonly eventQueue: number;
+  readonly queryQueue: number;
+  readonly encrypted: boolean;
+  readonly packetsSent: number;
+  readonly packetsReceived: number;
+  readonly bytesSent: number;
+  readonly bytesReceived: number;
+  /** Packets that could not be read, by reason. */
+  readonly packetsRefused: Readonly<Record<string, number>>;
+  readonly streamsRefused: number;
+}
+
+/** A running member of the gossip pool. */
+export interface Gossip {
+  /** Ourselves, as of now. */
+  readonly local: Member;
+  /** Where UDP and TCP are bound (port resolved). */
+  readonly address: Address;
+  /** All known members, ourselves and failed and left ones among them, by name. */
+  members(): Member[];
+  member(name: string): Member | undefined;
+  /** Exchanges state with every address. Never rejects: failures are in the result. */
+  join(addresses: readonly Address[], signal?: AbortSignal): Promise<JoinResult>;
+  /** Replaces our tags. @throws TroupeError TAGS_TOO_LARGE */
+  setTags(tags: Readonly<Record<string, string>>): void;
+  /** Tells the others that we go, and waits (bounded by about 12 s, usually well under 1 s) until they have heard. `close` follows separately. */
+  leave(): Promise<void>;
+  /** Turns a failed member into one that left; with `prune` it is forgotten at once. A live member refutes. */
+  forceLeave(name: string, prune?: boolean): void;
+  /** Certain knowledge from outside that this member's process is dead: declares it failed and gossips it at once. */
+  noteDead(name: string, reason: string): void;
+  /** Listeners are called in order, synchronously, and must not throw. Returns the way to stop. */
+  onEvent(listener: (event: GossipEvent) => void): () => void;
+  /** Fires a user event at all members, ourselves among them. @throws TroupeError EVENT_TOO_LARGE */
+  userEvent(name: string, payload: Uint8Array, coalesce?: boolean): void;
+  /** Asks all members. `done` comes at the deadline, last. @throws TroupeError QUERY_TOO_LARGE */
+  query(name: string, payload: Uint8Array, options: QueryOptions, onRecord: (record: QueryRecord) => void): void;
+  /** Encryption keys in use, primary first; change with `setKeys`. */
+  keys(): readonly Uint8Array[];
+  /** Replaces the keyring. An empty list is refused while encrypted. */
+  setKeys(keys: readonly Uint8Array[]): void;
+  stats(): GossipStats;
+  /** Stops at once without telling anybody; idempotent. */
+  close(): Promise<void>;
+}
