@@ -24,7 +24,7 @@ export interface Listener {
 
 /**
  * Why a stream ended:
- * `local` this side destroyed it; `end` the peer ended it in order; `reset` an established connection was cut by
+ * `local` this side destroyed or ended it first; `end` the peer ended it in order; `reset` an established connection was cut by
  * the peer's kernel; `refused` nobody listens there: the peer's kernel said so at connect; `unreachable` no route,
  * host down; `timeout` no answer to connect; `error` anything else (TLS failure, …; see detail).
  */
@@ -36,6 +36,11 @@ export interface StreamHandler {
   onData(bytes: Uint8Array): void;
   /** The write buffer has emptied after `write` returned false. */
   onDrain?(): void;
+  /**
+   * The peer will send no more, but may still read: answer what is open, then call `end`.
+   * A handler without this method ends its own side at once (after what is queued), and `onClose('end')` follows.
+   */
+  onEnd?(): void;
   /** Called exactly once, last. */
   onClose(reason: CloseReason, detail?: string): void;
 }
@@ -51,7 +56,7 @@ export interface Stream {
   /** Stops and starts reading (backpressure). */
   pause(): void;
   resume(): void;
-  /** Sends what is queued, then ends. */
+  /** Sends what is queued, then ends this direction; `onData` goes on until the peer ends too, then `onClose` comes. */
   end(): void;
   /** Drops it at once. onClose('local') follows, never synchronously. */
   destroy(): void;

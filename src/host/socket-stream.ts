@@ -1,0 +1,223 @@
+import type net from 'node:net';
+import { assert } from '../base/assert.ts';
+import { messageOf } from '../base/errors.ts';
+import type { Address } from '../ports/address.ts';
+import type { CloseReason, Stream, StreamHandler } from '../ports/streams.ts';
+import { SlabPool, slabBytes } from './slabs.ts';
+import { systemCodeOf } from './socket-errors.ts';
+import { afterEndOfTurn } from './turn.ts';
+
+/** `write` returns false above this many bytes not yet taken by the kernel. */
+export const highWaterMarkBytes: number = 256 * 1024;
+/** Larger writes are handed to the kernel as they are; smaller ones are gathered. */
+const gatherMaxBytes = 8 * 1024;
+/** With this many streams waiting, they are flushed before the turn ends: each holds a slab. */
+const dirtyCountMax = 256;
+
+const slabs = new SlabPool();
+const dirty: SocketStream[] = [];
+
+function flushDirty(): void {
+  // Flushing runs no user code, so the list does not grow meanwhile.
+  for (const stream of dirty) stream.flush();
+  dirty.length = 0;
+}
+
+/**
+ * A Stream over a net or TLS socket. Everything written in one turn leaves in one system call at its end.
+ */
+export class SocketStream implements Stream {
+  readonly remote: Address;
+  #socket: net.Socket | undefined;
+  #handler: StreamHandler | undefined;
+  #established: boolean;
+  #slab: Buffer | undefined;
+  #slabUsed = 0;
+  /** Written in this turn and not yet given to the socket, in order. Slabs among them are in `#slabsInFlight` too. */
+  readonly #queue: Uint8Array[] = [];
+  #queuedBytes = 0;
+  readonly #slabsInFlight: (Buffer | undefined)[] = [];
+  #dirty = false;
+  #drainWanted = false;
+  #endWanted = false;
+  #endedByPeerFirst = false;
+  #destroyed = false;
+  #closed = false;
+  #failure: unknown;
+  #timedOut = false;
+  #connectTimer: NodeJS.Timeout | undefined;
+
+  constructor(remote: Address, established: boolean) {
+    this.remote = remote;
+    this.#established = established;
+  }
+
+  /** Takes the socket; `openEvent` is what it emits once it can carry data, none when it already can. */
+  attach(socket: net.Socket, openEvent: 'connect' | 'secureConnect' | undefined, connectTimeoutMs: number): void {
+    this.#socket = socket;
+    if (openEvent !== undefined) {
+      this.#connectTimer = setTimeout(() => {
+        this.#timedOut = true;
+        socket.destroy();
+      }, connectTimeoutMs);
+      socket.once(openEvent, () => {
+        clearTimeout(this.#connectTimer);
+        this.#established = true;
+        if (!this.#destroyed) this.#handler?.onOpen?.();
+      });
+    }
+    socket.on('end', () => this.#peerEnded());
+    socket.on('error', (error) => (this.#failure ??= error));
+    socket.once('close', () => this.#finish());
+  }
+
+  setHandler(handler: StreamHandler): void {
+    this.#handler = handler;
+  }
+
+  /** Called with what the socket read; false stops reading (never here: see pause). */
+  received(count: number, bytes: Uint8Array): boolean {
+    if (this.#destroyed) return true;
+    assert(this.#handler !== undefined, 'a stream got data before setHandler: set the handler in the turn that hands it over');
+    this.#handler.onData(count === bytes.length ? bytes : bytes.subarray(0, count));
+    return true;
+  }
+
+  write(bytes: Uint8Array): boolean {
+    if (this.#destroyed || this.#endWanted || this.#closed) return true;
+    const length = bytes.length;
+    if (length <= gatherMaxBytes) this.#gather(bytes, length);
+    else {
+      this.#sealSlab();
+      this.#queue.push(bytes);
+      this.#slabsInFlight.push(undefined);
+      this.#queuedBytes += length;
+    }
+    this.#markDirty();
+    if (this.bufferedBytes <= highWaterMarkBytes) return true;
+    this.#drainWanted = true;
+    return false;
+  }
+
+  get bufferedBytes(): number {
+    return this.#slabUsed + this.#queuedBytes + (this.#socket?.writableLength ?? 0);
+  }
+
+  pause(): void {
+    this.#socket?.pause();
+  }
+
+  resume(): void {
+    if (!this.#destroyed) this.#socket?.resume();
+  }
+
+  end(): void {
+    if (this.#endWanted || this.#destroyed || this.#closed) return;
+    this.#endWanted = true;
+    this.#markDirty();
+  }
+
+  destroy(): void {
+    if (this.#destroyed || this.#closed) return;
+    this.#destroyed = true;
+    this.#socket?.destroy();
+  }
+
+  /** Gives the turn's writes to the socket. Called at the end of the turn. */
+  flush(): void {
+    this.#dirty = false;
+    const socket = this.#socket;
+    if (this.#destroyed || this.#closed || socket === undefined) return;
+    this.#sealSlab();
+    const queue = this.#queue;
+    if (queue.length > 1) socket.cork();
+    for (const bytes of queue) socket.write(bytes, this.#onWritten);
+    if (queue.length > 1) socket.uncork();
+    queue.length = 0;
+    this.#queuedBytes = 0;
+    if (this.#endWanted) socket.end();
+  }
+
+  readonly #onWritten = (error?: Error | null): void => {
+    const slab = this.#slabsInFlight.shift();
+    // After a failure the kernel may still hold the bytes: the slab is left to the collector.
+    if (error) return;
+    if (slab !== undefined) slabs.give(slab);
+    if (!this.#drainWanted || this.#destroyed || this.bufferedBytes > 0) return;
+    this.#drainWanted = false;
+    this.#handler?.onDrain?.();
+  };
+
+  #gather(bytes: Uint8Array, length: number): void {
+    if (this.#slab !== undefined && this.#slabUsed + length > slabBytes) this.#sealSlab();
+    this.#slab ??= slabs.take();
+    this.#slab.set(bytes, this.#slabUsed);
+    this.#slabUsed += length;
+  }
+
+  #sealSlab(): void {
+    const slab = this.#slab;
+    if (slab === undefined) return;
+    this.#queue.push(this.#slabUsed === slabBytes ? slab : slab.subarray(0, this.#slabUsed));
+    this.#slabsInFlight.push(slab);
+    this.#queuedBytes += this.#slabUsed;
+    this.#slab = undefined;
+    this.#slabUsed = 0;
+  }
+
+  #markDirty(): void {
+    if (this.#dirty) return;
+    this.#dirty = true;
+    dirty.push(this);
+    if (dirty.length === 1) afterEndOfTurn(flushDirty);
+    else if (dirty.length >= dirtyCountMax) flushDirty();
+  }
+
+  #peerEnded(): void {
+    if (this.#destroyed) return;
+    this.#endedByPeerFirst = !this.#endWanted;
+    if (this.#handler?.onEnd !== undefined) this.#handler.onEnd();
+    else this.end();
+  }
+
+  #finish(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    clearTimeout(this.#connectTimer);
+    const [reason, detail] = this.#reason();
+    this.#slab = undefined;
+    this.#slabUsed = 0;
+    this.#queue.length = 0;
+    this.#queuedBytes = 0;
+    this.#handler?.onClose(reason, detail);
+  }
+
+  #reason(): [CloseReason, string | undefined] {
+    if (this.#destroyed) return ['local', undefined];
+    if (this.#timedOut) return ['timeout', 'no answer to connect'];
+    if (this.#failure !== undefined) return [reasonOf(this.#failure, this.#established), messageOf(this.#failure)];
+    return [this.#endedByPeerFirst ? 'end' : 'local', undefined];
+  }
+}
+
+/** `refused` only ever says that a kernel refused a new connection: it is held as evidence that a process is dead. */
+function reasonOf(failure: unknown, established: boolean): CloseReason {
+  switch (systemCodeOf(failure)) {
+    case 'ECONNREFUSED':
+      return 'refused';
+    case 'ECONNRESET':
+    case 'ECONNABORTED':
+    case 'EPIPE':
+      return established ? 'reset' : 'error';
+    case 'ETIMEDOUT':
+      return 'timeout';
+    case 'EHOSTUNREACH':
+    case 'ENETUNREACH':
+    case 'EHOSTDOWN':
+    case 'ENETDOWN':
+    case 'EADDRNOTAVAIL':
+      return 'unreachable';
+    default:
+      return 'error';
+  }
+}

@@ -1,0 +1,93 @@
+import dgram from 'node:dgram';
+import { isIPv6 } from 'node:net';
+import type { Address } from '../ports/address.ts';
+import type { DatagramSocket, Datagrams } from '../ports/datagrams.ts';
+import { bindError } from './socket-errors.ts';
+
+const receiveBufferBytes = 2 * 1024 * 1024;
+
+export interface UdpCounters {
+  sent: number;
+  received: number;
+  /** Packets that the system would not take. */
+  sendErrors: number;
+}
+
+/** UDP over IPv4 or IPv6, by the form of the bound address; `::` takes both. */
+export class UdpDatagrams implements Datagrams {
+  readonly counters: UdpCounters = { sent: 0, received: 0, sendErrors: 0 };
+
+  async bind(address: Address, onPacket: (packet: Uint8Array, from: Address) => void): Promise<DatagramSocket> {
+    const v6 = isIPv6(address.host);
+    const socket = dgram.createSocket({ type: v6 ? 'udp6' : 'udp4', lookup: lookupNothing });
+    await new Promise<void>((resolve, reject) => {
+      socket.once('error', (error) => {
+        socket.close();
+        reject(bindError('bind UDP', address, error));
+      });
+      socket.bind({ address: address.host, port: address.port, exclusive: true }, () => {
+        socket.removeAllListeners('error');
+        resolve();
+      });
+    });
+    return new UdpSocket(socket, v6, this.counters, onPacket);
+  }
+}
+
+class UdpSocket implements DatagramSocket {
+  readonly address: Address;
+  readonly #socket: dgram.Socket;
+  readonly #v6: boolean;
+  readonly #counters: UdpCounters;
+  readonly #onSent: (error: Error | null) => void;
+  #closed: Promise<void> | undefined;
+
+  constructor(socket: dgram.Socket, v6: boolean, counters: UdpCounters, onPacket: (packet: Uint8Array, from: Address) => void) {
+    this.#socket = socket;
+    this.#v6 = v6;
+    this.#counters = counters;
+    const bound = socket.address();
+    this.address = { host: bound.address, port: bound.port };
+    this.#onSent = (error) => {
+      if (error) counters.sendErrors++;
+      else counters.sent++;
+    };
+    // A burst of gossip must not overrun the default buffer (208 KiB on Linux). The kernel may grant less.
+    try {
+      socket.setRecvBufferSize(receiveBufferBytes);
+    } catch {
+      // Refused by the system's limit: packets may be lost under a burst, which the protocol rides out.
+    }
+    socket.on('error', () => counters.sendErrors++);
+    socket.on('message', (packet, from) => {
+      counters.received++;
+      if (this.#closed === undefined) onPacket(packet, { host: plainHost(from.address), port: from.port });
+    });
+  }
+
+  send(packet: Uint8Array, to: Address): void {
+    if (this.#closed !== undefined) return;
+    const host = this.#v6 && !to.host.includes(':') ? `::ffff:${to.host}` : to.host;
+    try {
+      // Copied: the kernel may take it only after this call, when the caller has long reused its buffer.
+      this.#socket.send(Buffer.from(packet), to.port, host, this.#onSent);
+    } catch {
+      this.#counters.sendErrors++;
+    }
+  }
+
+  close(): Promise<void> {
+    this.#closed ??= new Promise((resolve) => this.#socket.close(resolve));
+    return this.#closed;
+  }
+}
+
+/** Addresses are always numeric here: without this, dgram would take a detour through the resolver for each packet. */
+function lookupNothing(host: string, _options: unknown, callback: (error: NodeJS.ErrnoException | null, address: string, family: number) => void): void {
+  callback(null, host, isIPv6(host) ? 6 : 4);
+}
+
+/** IPv4 peers of a socket bound to `::` appear as ::ffff:1.2.3.4. */
+export function plainHost(host: string): string {
+  return host.startsWith('::ffff:') && host.includes('.') ? host.slice(7) : host;
+}
