@@ -280,16 +280,18 @@ export class Table {
   }
 
   /**
-   * Looks at about `limit` entries from where the last call stopped, around and around, and removes those that have
-   * expired; tells `onExpired` of each before it goes (which may read the entry but change nothing).
+   * Looks at about `limit` entries from where the last call stopped, at most once around the table, and removes those that
+   * have expired; tells `onExpired` of each before it goes (which may read the entry but change nothing).
    * @returns how many it removed
    */
   expireSome(nowSeconds: number, limit: number, onExpired?: (ref: number) => void): number {
     if (this.#count === 0) return 0;
     let removed = 0;
-    let left = Math.min(limit, this.#count);
+    let left = limit;
+    let around = 0;
     do {
-      let ref = this.#chainAt(this.#expiryPosition);
+      const position = this.#expiryPosition;
+      let ref = this.#chainAt(position);
       while (ref !== 0) {
         const next = this.#nextOf(ref);
         const expiresAt = this.expiresAtOf(ref);
@@ -303,8 +305,9 @@ export class Table {
         ref = next;
       }
       left -= 0.25;
-      this.#expiryPosition = this.#positionAfter(this.#expiryPosition);
-    } while (left > 0 && this.#count !== 0);
+      this.#expiryPosition = this.#positionAfter(position);
+      around += (this.#expiryPosition === 0 ? 0x1_0000_0000 : this.#expiryPosition) - position;
+    } while (left > 0 && around < 0x1_0000_0000);
     for (let i = 0; i < removed; i++) this.#shrink();
     return removed;
   }
