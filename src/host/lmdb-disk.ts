@@ -204,7 +204,7 @@ function lookUp(changes: readonly DiskChange[], key: string): { readonly value: 
 function apply(entries: Map<string, Uint8Array>, change: DiskChange): void {
   if (change.type === 'put') entries.set(change.key, change.value);
   else if (change.type === 'delete') entries.delete(change.key);
-  else for (const key of [...entries.keys()]) if (inRange(key, change.first, change.end)) entries.delete(key);
+  else for (const key of entries.keys()) if (inRange(key, change.first, change.end)) entries.delete(key);
 }
 
 function inRange(key: string, first: string, end: string): boolean {

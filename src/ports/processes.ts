@@ -28,8 +28,8 @@ export type ProcessExit =
 
 export interface ChildProcess {
   readonly pid: number | undefined;
-  /** Tells the warden that the lease holds for `leaseMs` from now. */
-  renew(): void;
+  /** Tells the warden that the lease holds for this long from now (ms); default: the `leaseMs` it was spawned with. */
+  renew(leaseMs?: number): void;
   /** SIGTERM to the group; SIGKILL after `killAfterMs`. */
   stop(killAfterMs: number): void;
   /** SIGKILL to the group now. */
