@@ -10,9 +10,9 @@ export const connectTimeoutDefaultMs = 5000;
 const keepAliveDelayMs = 10_000;
 /**
  * One read buffer for all connections: `onData` bytes are valid only during the call, and reads never nest.
- * Node's default is a fresh 64 KiB allocation per read.
+ * Node's default is a fresh 64 KiB allocation per read. A plain Uint8Array, since `slice` of a Buffer would not copy.
  */
-const readBuffer = Buffer.allocUnsafeSlow(256 * 1024);
+const readBuffer = new Uint8Array(256 * 1024);
 
 /** Plain TCP. */
 export class TcpStreams implements Streams {

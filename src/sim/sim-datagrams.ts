@@ -72,7 +72,7 @@ export class SimDatagramSocket implements DatagramSocket {
     const from = { host: isWildcard(this.address.host) ? (isLoopback(to.host) ? to.host : this.#host.primaryAddress) : this.address.host, port: this.address.port };
     const copies = network.random.chance(link.duplicate) ? 2 : 1;
     for (let i = 0; i < copies; i++) {
-      const copy = packet.slice();
+      const copy = new Uint8Array(packet); // Not slice: that of a Buffer copies nothing.
       const extra = network.random.chance(link.reorder) ? network.random.float() * link.reorderMs : 0;
       network.scheduler.after(network.links.latency(link) + extra, () => arrive(network, target, copy, from, to));
     }

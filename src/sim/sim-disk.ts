@@ -123,7 +123,7 @@ class SimDatabase implements Database {
       this.#scheduler.after(0, () => this.#gate.enter(() => done(failure)));
       return;
     }
-    const changes = batch.map((change) => (change.type === 'put' ? { ...change, value: change.value.slice() } : change));
+    const changes = batch.map((change) => (change.type === 'put' ? { ...change, value: new Uint8Array(change.value) } : change));
     for (const change of changes) applyChange(this.#view, change);
     this.#sortedKeys = undefined;
     this.#pending.push({ changes, done });

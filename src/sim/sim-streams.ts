@@ -388,6 +388,8 @@ export class Endpoint implements Stream, PipeSender, PipeReceiver {
     }
     this.peer?.out.credit(segment.bytes.length);
     this.#handler?.onData(segment.bytes);
+    // They are valid only during the call: who keeps them without a copy shall notice here, not on the host.
+    segment.bytes.fill(0xdb);
   }
 
   #peerEnded(): void {
