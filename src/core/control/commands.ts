@@ -1,0 +1,87 @@
+import { Packr } from 'msgpackr';
+import { TroupeError } from '../../base/errors.ts';
+import type { Address, AppSpec, Evidence, KeyspaceOptions, LeaseTiming } from './map.ts';
+
+/** What the leader puts into the consensus log. Each says under which condition it holds; `apply` checks it again. */
+export type Command =
+  | { readonly type: 'found-cluster'; readonly clusterId: string; readonly timing: LeaseTiming }
+  | {
+      readonly type: 'open-session'; readonly name: string; readonly raftId: string; readonly instance: string; readonly peer: Address; readonly gossip: Address;
+      readonly zone: string; readonly eligible: boolean; readonly storage: boolean; readonly version: string; readonly offers: Readonly<Record<string, string>>;
+      /** The session number that the same process had before, if it only lost contact; 0 for a new process. */
+      readonly resumes: number;
+    }
+  | { readonly type: 'close-sessions'; readonly sessions: readonly { readonly name: string; readonly session: number; readonly evidence: Evidence }[] }
+  | { readonly type: 'drain'; readonly name: string; readonly on: boolean }
+  | { readonly type: 'forget-node'; readonly name: string }
+  | { readonly type: 'maintenance'; readonly on: boolean }
+  | { readonly type: 'create-keyspace'; readonly name: string; readonly options: KeyspaceOptions; readonly copies: readonly (readonly string[])[] }
+  | { readonly type: 'in-sync'; readonly changes: readonly InSyncChange[] }
+  | { readonly type: 'place'; readonly moves: readonly PlacementMove[] }
+  | { readonly type: 'transfer-primary'; readonly transfers: readonly { readonly keyspace: string; readonly partition: number; readonly epoch: number; readonly to: string }[] }
+  | { readonly type: 'accept-loss'; readonly keyspace: string; readonly partitions: readonly number[] }
+  | { readonly type: 'define-app'; readonly spec: AppSpec }
+  | { readonly type: 'app'; readonly app: string; readonly action: AppAction };
+
+/** The primary's word about its own in-sync set, valid only under its epoch. */
+export interface InSyncChange {
+  readonly keyspace: string;
+  readonly partition: number;
+  readonly epoch: number;
+  readonly add?: string;
+  /** The session of the added node in which it caught up. */
+  readonly session?: number;
+  readonly remove?: string;
+}
+
+export interface PlacementMove {
+  readonly keyspace: string;
+  readonly partition: number;
+  readonly add?: string;
+  readonly remove?: string;
+}
+
+export type AppAction =
+  /** Choose a node and start there, if nobody runs it. */
+  | { readonly type: 'start'; readonly startType: 'normal' | 'failover' }
+  | { readonly type: 'started'; readonly epoch: number }
+  | { readonly type: 'failed'; readonly epoch: number; readonly error: string }
+  | { readonly type: 'stopped'; readonly epoch: number; readonly hasState: boolean }
+  /** Stop where it runs, then start on `to`. */
+  | { readonly type: 'take-over'; readonly to: string; readonly epoch: number }
+  | { readonly type: 'want'; readonly wanted: 'started' | 'stopped' }
+  | { readonly type: 'permit'; readonly node: string; readonly allowed: boolean }
+  | { readonly type: 'retry'; readonly epoch: number };
+
+/** What became of a command: known to whoever proposed it. */
+export type Outcome = { readonly ok: true; readonly session?: number } | { readonly ok: false; readonly code: string; readonly message: string };
+
+// Plain maps, no records or shared structures: the bytes must not depend on what this encoder packed before.
+const packr = new Packr({ useRecords: false, variableMapSize: true, encodeUndefinedAsNil: false });
+
+export function encodeCommand(command: Command): Uint8Array {
+  return packr.pack(command);
+}
+
+/** @throws TroupeError BAD_COMMAND on bytes that are no command */
+export function decodeCommand(bytes: Uint8Array): Command {
+  let value: unknown;
+  try {
+    value = packr.unpack(bytes);
+  } catch (error) {
+    throw new TroupeError('BAD_COMMAND', 'cannot read a command of the consensus log: it is not msgpack', { length: bytes.length }, error);
+  }
+  if (typeof value !== 'object' || value === null || typeof (value as { type?: unknown }).type !== 'string') {
+    throw new TroupeError('BAD_COMMAND', 'cannot read a command of the consensus log: it has no type', { length: bytes.length });
+  }
+  return value as Command;
+}
+
+/** Any plain value ⇄ bytes, for snapshots of the map and for calls between nodes. */
+export function packValue(value: unknown): Uint8Array {
+  return packr.pack(value);
+}
+
+export function unpackValue(bytes: Uint8Array): unknown {
+  return packr.unpack(bytes);
+}

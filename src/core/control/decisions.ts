@@ -1,0 +1,169 @@
+/**
+ * What the leader does on its own account: it looks at the map and the time and proposes the next changes. Nothing
+ * here is remembered by the cluster: a new leader decides afresh from the same map. Every proposal is checked again
+ * when it is applied, so a decision from an old view does no harm.
+ */
+import { chooseNode, higherCandidate } from './apps.ts';
+import type { Command, PlacementMove } from './commands.ts';
+import { isActive, isLive } from './map.ts';
+import type { AppEntry, AppSpec, ClusterMap, KeyspaceEntry, KeyspaceOptions } from './map.ts';
+import { desiredPlacement } from './placement.ts';
+
+export interface DecisionOptions {
+  /** Nodes that the cluster is to have before its first keyspaces and apps are placed; default 1. */
+  readonly expect: number;
+  /** Go on with fewer nodes than expected after this long (ms, default 3000). */
+  readonly bootGraceMs: number;
+  /** Copy a dead node's partitions elsewhere after this long (ms, default 30000). */
+  readonly healAfterMs: number;
+  /** A failed app is tried again after this long, doubling up to 30 s (ms, default 1000). */
+  readonly appRetryMs: number;
+}
+
+export const defaultDecisionOptions: DecisionOptions = { expect: 1, bootGraceMs: 3000, healAfterMs: 30_000, appRetryMs: 1000 };
+
+/** What nodes have asked for when they registered, beyond what the map has. */
+export interface Wishes {
+  readonly keyspaces: ReadonlyMap<string, KeyspaceOptions>;
+  readonly apps: ReadonlyMap<string, AppSpec>;
+}
+
+const transfersAtOnce = 16;
+
+export class Decisions {
+  readonly #options: DecisionOptions;
+  readonly #since: number;
+  readonly #downSince = new Map<string, number>();
+  readonly #appRetry = new Map<string, { at: number; delay: number }>();
+  #nextWake = Number.POSITIVE_INFINITY;
+
+  constructor(now: number, options: DecisionOptions) {
+    this.#options = options;
+    this.#since = now;
+  }
+
+  /** When `decide` wants to look again even if nothing changes. */
+  get nextWakeAt(): number {
+    return this.#nextWake;
+  }
+
+  /** The most urgent commands; called again after they were applied, until nothing is left to do. */
+  decide(now: number, map: ClusterMap, wishes: Wishes): Command[] {
+    this.#nextWake = Number.POSITIVE_INFINITY;
+    this.#noteDown(now, map);
+    const commands: Command[] = [];
+    const active = Object.values(map.nodes).filter((node) => isActive(map, node.name));
+    const booted = active.length >= this.#options.expect || this.#due(now, this.#since + this.#options.bootGraceMs);
+    if (booted) commands.push(...this.#newParts(map, wishes));
+    for (const app of Object.values(map.apps)) {
+      const command = this.#decideApp(now, map, app, booted);
+      if (command !== undefined) commands.push(command);
+    }
+    for (const keyspace of Object.values(map.keyspaces)) commands.push(...this.#decidePlacement(now, map, keyspace));
+    return commands;
+  }
+
+  #due(now: number, at: number): boolean {
+    if (now >= at) return true;
+    this.#nextWake = Math.min(this.#nextWake, at);
+    return false;
+  }
+
+  #noteDown(now: number, map: ClusterMap): void {
+    for (const node of Object.values(map.nodes)) {
+      if (node.live) this.#downSince.delete(node.name);
+      else if (!this.#downSince.has(node.name)) this.#downSince.set(node.name, now);
+    }
+  }
+
+  #newParts(map: ClusterMap, wishes: Wishes): Command[] {
+    const commands: Command[] = [];
+    const storage = Object.values(map.nodes).filter((node) => node.storage && isActive(map, node.name));
+    for (const [name, options] of wishes.keyspaces) {
+      if (map.keyspaces[name] !== undefined || storage.length === 0) continue;
+      commands.push({ type: 'create-keyspace', name, options, copies: desiredPlacement(name, options.partitions, options.replicas, storage) });
+    }
+    for (const [name, spec] of wishes.apps) if (map.apps[name] === undefined) commands.push({ type: 'define-app', spec });
+    return commands;
+  }
+
+  #decideApp(now: number, map: ClusterMap, app: AppEntry, booted: boolean): Command | undefined {
+    if (app.wanted !== 'started') return undefined;
+    switch (app.phase) {
+      case 'idle':
+        if (!booted) return undefined;
+        if (app.lastError !== undefined) return this.#retryApp(now, map, app);
+        return chooseNode(map, app) === undefined ? undefined : { type: 'app', app: app.name, action: { type: 'start', startType: app.from === undefined ? 'normal' : 'failover' } };
+      case 'waiting': return this.#waitedLongEnough(now, map, app);
+      case 'running': {
+        this.#appRetry.delete(app.name);
+        if (map.maintenance || app.node === undefined) return undefined;
+        const leaving = !isActive(map, app.node);
+        const to = leaving ? chooseNode(map, app, app.node) : app.spec.takeover === 'automatic' ? higherCandidate(map, app) : undefined;
+        return to === undefined ? undefined : { type: 'app', app: app.name, action: { type: 'take-over', to, epoch: app.epoch } };
+      }
+      case 'starting':
+      case 'stopping': return undefined;
+    }
+  }
+
+  #retryApp(now: number, map: ClusterMap, app: AppEntry): Command | undefined {
+    if (app.failedOn.length === 0 || chooseNode(map, app) !== undefined) {
+      if (chooseNode(map, app) === undefined) return undefined;
+      return { type: 'app', app: app.name, action: { type: 'start', startType: 'failover' } };
+    }
+    let retry = this.#appRetry.get(app.name);
+    if (retry === undefined || retry.at === Number.NEGATIVE_INFINITY) {
+      const delay = Math.min(30_000, retry === undefined ? this.#options.appRetryMs : retry.delay * 2);
+      retry = { at: now + delay, delay };
+      this.#appRetry.set(app.name, retry);
+    }
+    if (!this.#due(now, retry.at)) return undefined;
+    retry.at = Number.NEGATIVE_INFINITY;
+    return { type: 'app', app: app.name, action: { type: 'retry', epoch: app.epoch } };
+  }
+
+  #waitedLongEnough(now: number, map: ClusterMap, app: AppEntry): Command | undefined {
+    const from = app.from;
+    const back = from !== undefined && isActive(map, from) && chooseNode(map, app) === from;
+    const since = from === undefined ? this.#since : (this.#downSince.get(from) ?? now);
+    if (!back && !this.#due(now, since + app.spec.failoverTimeoutMs)) return undefined;
+    if (chooseNode(map, app) === undefined) return undefined;
+    return { type: 'app', app: app.name, action: { type: 'start', startType: back ? 'normal' : 'failover' } };
+  }
+
+  #decidePlacement(now: number, map: ClusterMap, keyspace: KeyspaceEntry): Command[] {
+    if (map.maintenance) return [];
+    const nodes = Object.values(map.nodes).filter((node) => {
+      if (!node.storage || node.draining) return false;
+      return node.live || !this.#due(now, (this.#downSince.get(node.name) ?? now) + this.#options.healAfterMs);
+    });
+    const active = nodes.filter((node) => node.live);
+    if (active.length === 0) return [];
+    const desired = desiredPlacement(keyspace.name, keyspace.options.partitions, keyspace.options.replicas, nodes);
+    const moves: PlacementMove[] = [];
+    const transfers: { keyspace: string; partition: number; epoch: number; to: string }[] = [];
+    keyspace.partitions.forEach((partition, index) => {
+      const wanted = desired[index] ?? [];
+      for (const name of wanted) if (!partition.copies.includes(name)) moves.push({ keyspace: keyspace.name, partition: index, add: name });
+      if (partition.primary === undefined) return;
+      const primary = wanted.find((name) => partition.inSync.includes(name) && isLive(map, name)) ?? this.#refuge(map, partition.primary, partition.inSync);
+      if (primary !== undefined && primary !== partition.primary) {
+        transfers.push({ keyspace: keyspace.name, partition: index, epoch: partition.epoch, to: primary });
+        return;
+      }
+      const filled = wanted.every((name) => partition.inSync.includes(name) || !isLive(map, name));
+      if (!filled) return;
+      for (const name of partition.copies) if (!wanted.includes(name) && name !== partition.primary) moves.push({ keyspace: keyspace.name, partition: index, remove: name });
+    });
+    const commands: Command[] = [];
+    if (moves.length > 0) commands.push({ type: 'place', moves });
+    if (transfers.length > 0) commands.push({ type: 'transfer-primary', transfers: transfers.slice(0, transfersAtOnce) });
+    return commands;
+  }
+
+  /** Where a draining node's primary goes when no wanted copy is in sync yet. */
+  #refuge(map: ClusterMap, primary: string, inSync: readonly string[]): string | undefined {
+    return isActive(map, primary) ? undefined : inSync.find((name) => isActive(map, name));
+  }
+}

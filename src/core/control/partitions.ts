@@ -1,0 +1,132 @@
+import { rank } from './rendezvous.ts';
+import { isLive } from './map.ts';
+import type { ClusterMap, Evidence, KeyspaceEntry, PartitionEntry } from './map.ts';
+import type { InSyncChange, PlacementMove } from './commands.ts';
+
+/** Takes nodes whose sessions ended out of every in-sync set, and promotes where the primary was among them. The nodes are already marked as not live. */
+export function loseNodes(map: ClusterMap, gone: ReadonlyMap<string, Evidence>): void {
+  for (const keyspace of Object.values(map.keyspaces)) {
+    keyspace.partitions.forEach((partition, index) => loseFrom(map, keyspace, partition, index, gone));
+  }
+}
+
+function loseFrom(map: ClusterMap, keyspace: KeyspaceEntry, partition: PartitionEntry, index: number, gone: ReadonlyMap<string, Evidence>): void {
+  if (partition.lastInSync.length > 0) {
+    partition.lastInSync = partition.lastInSync.filter((last) => !isCertainlyDead(gone.get(last.name)));
+    if (partition.lastInSync.length === 0 && partition.inSync.length === 0) partition.lost = true;
+  }
+  const lostMembers = partition.inSync.filter((name) => gone.has(name));
+  if (lostMembers.length === 0) return;
+  partition.inSync = partition.inSync.filter((name) => !gone.has(name));
+  if (partition.inSync.length === 0) {
+    // A silent process may still be alive and hold every acknowledged write; a dead one does not.
+    partition.lastInSync = lostMembers
+      .filter((name) => !isCertainlyDead(gone.get(name)))
+      .map((name) => ({ name, instance: map.nodes[name]?.instance ?? '' }));
+    partition.lost = partition.lastInSync.length === 0;
+    partition.primary = undefined;
+    partition.epoch += 1;
+    return;
+  }
+  if (partition.primary !== undefined && gone.has(partition.primary)) promote(keyspace, partition, index);
+}
+
+function isCertainlyDead(evidence: Evidence | undefined): boolean {
+  return evidence !== undefined && evidence !== 'silent';
+}
+
+/** Any in-sync member will do: each settles with the others before it serves. Ranking by hash spreads a dead node's load over the survivors. */
+function promote(keyspace: KeyspaceEntry, partition: PartitionEntry, index: number, to?: string): void {
+  const primary = to ?? rank(`${keyspace.name}/${index}`, partition.inSync)[0];
+  partition.primary = primary;
+  partition.epoch += 1;
+  if (primary !== undefined) partition.inSync = [primary, ...partition.inSync.filter((name) => name !== primary)];
+}
+
+/** A process that only lost contact is back: partitions for which it holds the last complete copy go on with it. */
+export function resumeNode(map: ClusterMap, name: string, instance: string): void {
+  for (const keyspace of Object.values(map.keyspaces)) {
+    keyspace.partitions.forEach((partition, index) => {
+      if (partition.inSync.length > 0 || partition.lost) return;
+      const last = partition.lastInSync;
+      if (!last.some((copy) => copy.name === name && copy.instance === instance)) return;
+      // With acks `all` each of the last copies holds every acknowledged write. Otherwise only all of them together do.
+      const needed = keyspace.options.acks === 'all' ? [name] : last.map((copy) => copy.name);
+      if (!needed.every((copy) => isLive(map, copy))) return;
+      partition.inSync = needed;
+      partition.lastInSync = [];
+      promote(keyspace, partition, index);
+    });
+  }
+}
+
+/** A new process took the name: whatever its predecessor held in memory is gone. */
+export function forgetInstance(map: ClusterMap, name: string, instance: string): void {
+  for (const keyspace of Object.values(map.keyspaces)) {
+    for (const partition of keyspace.partitions) {
+      const before = partition.lastInSync.length;
+      if (before === 0) continue;
+      partition.lastInSync = partition.lastInSync.filter((last) => last.name !== name || last.instance === instance);
+      if (partition.lastInSync.length === 0 && partition.inSync.length === 0) partition.lost = true;
+    }
+  }
+}
+
+/** True when the change still fits: the word of a primary holds only under its own epoch. */
+export function changeInSync(map: ClusterMap, change: InSyncChange): boolean {
+  const partition = map.keyspaces[change.keyspace]?.partitions[change.partition];
+  if (partition === undefined || partition.epoch !== change.epoch || partition.primary === undefined) return false;
+  if (change.add !== undefined) {
+    const node = map.nodes[change.add];
+    if (node === undefined || !node.live || node.session !== change.session || !partition.copies.includes(change.add)) return false;
+    if (!partition.inSync.includes(change.add)) partition.inSync.push(change.add);
+  }
+  if (change.remove !== undefined && change.remove !== partition.primary) {
+    partition.inSync = partition.inSync.filter((name) => name !== change.remove);
+    // The primary stays, under a new epoch: an addition of the same node that is still on its way must come too late.
+    partition.epoch += 1;
+  }
+  return true;
+}
+
+export function movePlacement(map: ClusterMap, move: PlacementMove): boolean {
+  const partition = map.keyspaces[move.keyspace]?.partitions[move.partition];
+  if (partition === undefined) return false;
+  if (move.add !== undefined && !partition.copies.includes(move.add)) partition.copies.push(move.add);
+  // A primary is first handed over; the last in-sync copy is never dropped.
+  if (move.remove !== undefined && move.remove !== partition.primary) {
+    const keeps = partition.inSync.filter((name) => name !== move.remove);
+    if (keeps.length > 0 || partition.inSync.length === 0) {
+      if (keeps.length < partition.inSync.length) partition.epoch += 1;
+      partition.inSync = keeps;
+      partition.copies = partition.copies.filter((name) => name !== move.remove);
+    }
+  }
+  return true;
+}
+
+export function transferPrimary(map: ClusterMap, keyspaceName: string, index: number, epoch: number, to: string): boolean {
+  const keyspace = map.keyspaces[keyspaceName];
+  const partition = keyspace?.partitions[index];
+  if (keyspace === undefined || partition === undefined || partition.epoch !== epoch) return false;
+  if (partition.primary === to || !partition.inSync.includes(to) || !isLive(map, to)) return false;
+  promote(keyspace, partition, index, to);
+  return true;
+}
+
+/** The operator has decided to go on without the lost data: the partition starts empty on live nodes. */
+export function acceptLoss(map: ClusterMap, keyspace: KeyspaceEntry, index: number): boolean {
+  const partition = keyspace.partitions[index];
+  if (partition === undefined || partition.inSync.length > 0) return false;
+  const storage = Object.values(map.nodes).filter((node) => node.live && node.storage).map((node) => node.name);
+  const candidates = [...partition.copies.filter((name) => isLive(map, name)), ...rank(`${keyspace.name}/${index}`, storage)];
+  const primary = candidates[0];
+  if (primary === undefined) return false;
+  partition.lost = false;
+  partition.lastInSync = [];
+  partition.inSync = [primary];
+  if (!partition.copies.includes(primary)) partition.copies.push(primary);
+  promote(keyspace, partition, index, primary);
+  partition.emptySince = partition.epoch;
+  return true;
+}

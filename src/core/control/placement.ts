@@ -1,0 +1,71 @@
+import { rank } from './rendezvous.ts';
+
+export interface PlacementNode {
+  readonly name: string;
+  readonly zone: string;
+}
+
+/**
+ * Where each partition's copies should be: rendezvous hashing with bounded load. The first of each list should be the
+ * primary. Copies of a partition go to different zones where there are enough zones. The loads differ by at most one
+ * (copies and primaries both), unless zones forbid it. Pure: the same nodes give the same answer.
+ */
+export function desiredPlacement(keyspace: string, partitionCount: number, replicas: number, nodes: readonly PlacementNode[]): string[][] {
+  if (nodes.length === 0) return Array.from({ length: partitionCount }, () => []);
+  const names = nodes.map((node) => node.name);
+  const zoneOf = new Map(nodes.map((node) => [node.name, node.zone]));
+  const zoneCount = new Set(zoneOf.values()).size;
+  const copiesPerPartition = Math.min(replicas, nodes.length);
+  const copyLimit = Math.ceil((partitionCount * copiesPerPartition) / nodes.length);
+  const primaryLimit = Math.ceil(partitionCount / nodes.length);
+  const copies = new Map(names.map((name) => [name, 0]));
+  const primaries = new Map(names.map((name) => [name, 0]));
+  const placement: string[][] = [];
+
+  for (let partition = 0; partition < partitionCount; partition++) {
+    const ranked = rank(`${keyspace}/${partition}`, names);
+    const chosen: string[] = [];
+    const zones = new Set<string>();
+    while (chosen.length < copiesPerPartition) {
+      const free = ranked.filter((name) => !chosen.includes(name));
+      const roomy = free.filter((name) => (copies.get(name) ?? 0) < copyLimit);
+      const pool = roomy.length > 0 ? roomy : free.toSorted((a, b) => (copies.get(a) ?? 0) - (copies.get(b) ?? 0));
+      const otherZone = zones.size < zoneCount ? pool.filter((name) => !zones.has(zoneOf.get(name) ?? '')) : [];
+      const next = (otherZone.length > 0 ? otherZone : pool)[0] as string;
+      chosen.push(next);
+      zones.add(zoneOf.get(next) ?? '');
+      copies.set(next, (copies.get(next) ?? 0) + 1);
+    }
+    placement.push(chosen);
+  }
+  placePrimaries(placement, primaries, primaryLimit);
+  return placement;
+}
+
+/** Puts the primary first in each list, no node over the limit where the copies allow it. */
+function placePrimaries(placement: string[][], primaries: Map<string, number>, limit: number): void {
+  const load = (name: string): number => primaries.get(name) ?? 0;
+  for (const copies of placement) {
+    const primary = copies.find((name) => load(name) < limit) ?? copies.toSorted((a, b) => load(a) - load(b))[0];
+    if (primary === undefined) continue;
+    copies.splice(copies.indexOf(primary), 1);
+    copies.unshift(primary);
+    primaries.set(primary, load(primary) + 1);
+  }
+  // The greedy pass may leave a node over and another under: move single primaries from the fullest to the emptiest.
+  for (let round = 0; round < placement.length; round++) {
+    let moved = false;
+    for (const copies of placement) {
+      const primary = copies[0];
+      if (primary === undefined) continue;
+      const lighter = copies.find((name) => load(name) + 1 < load(primary));
+      if (lighter === undefined) continue;
+      copies.splice(copies.indexOf(lighter), 1);
+      copies.unshift(lighter);
+      primaries.set(primary, load(primary) - 1);
+      primaries.set(lighter, load(lighter) + 1);
+      moved = true;
+    }
+    if (!moved) return;
+  }
+}

@@ -1,0 +1,628 @@
+/**
+ * One tenure of a primary: it settles the log with the other in-sync copies, orders writes, waits for acknowledgements
+ * and brings further copies up to date. Rules, dangers and why they are met: DESIGN.md in this room.
+ */
+import { applyEffect, bytesNeeded, evaluate, evictionsFor } from '../store/evaluate.ts';
+import { decodeEffect, encodedLength, encodeEffect } from '../store/effect-codec.ts';
+import { Effect, EffectKind } from '../store/effect.ts';
+import { Op, Status, StoreReply } from '../store/request.ts';
+import type { StoreRequest } from '../store/request.ts';
+import type { FrameReader } from '../wire/frame-reader.ts';
+import type { Copy } from './copy.ts';
+import { Follower } from './follower.ts';
+import { effectStart, entryStatus, newLocation } from './log.ts';
+import { beginFrame, ReplicaFrame } from './messages.ts';
+import type { Position } from './messages.ts';
+import type { ExecuteSink } from './sinks.ts';
+
+const probeEveryMs = 50;
+const chunkBytes = 48 << 10;
+const chunksOutMax = 4;
+/** How much one flush may gather for one copy that is only catching up. */
+const catchUpBytesPerTurn = 256 << 10;
+const inSyncBytesPerTurn = 8 << 20;
+/** A retry's age is told by its sender: what a message may take on its way must not make it look younger. */
+const ageMarginMs = 2000;
+
+/** A reply that waits until its sequence number is committed. */
+interface Pending {
+  readonly seq: number;
+  readonly hash: number;
+  readonly isWrite: boolean;
+  readonly sink: ExecuteSink;
+  readonly status: Status;
+  readonly flags: number;
+  readonly cas: number;
+  readonly counter: number | bigint;
+  readonly value: Uint8Array | undefined;
+}
+
+export interface FollowerSpec {
+  readonly name: string;
+  readonly session: number;
+  readonly inSync: boolean;
+}
+
+export class Primary {
+  readonly #copy: Copy;
+  readonly followers: Map<string, Follower> = new Map();
+  /** False while it settles. */
+  serving = false;
+  /** Someone has seen a higher epoch: wait for the map to say so too. */
+  fenced = false;
+  #settleSeq = -1;
+  #fetching: string | undefined;
+  #lastFetchAt = Number.NEGATIVE_INFINITY;
+  #pending: Pending[] = [];
+  #pendingHead = 0;
+  readonly #pendingKeys = new Map<number, number>();
+  #committedLogBytes = 0;
+  #pendingBytes = 0;
+  readonly #location = newLocation();
+  readonly #effect = new Effect();
+  readonly #reply = new StoreReply();
+
+  constructor(copy: Copy) {
+    this.#copy = copy;
+  }
+
+  get pendingCount(): number {
+    return this.#pending.length - this.#pendingHead;
+  }
+
+  // ---- membership -------------------------------------------------------------------------------------------------
+
+  /** A new epoch of the same tenure, or its first: everything is settled anew. */
+  begin(now: number, specs: readonly FollowerSpec[]): void {
+    this.serving = false;
+    this.fenced = false;
+    this.#settleSeq = -1;
+    this.#fetching = undefined;
+    for (const follower of this.followers.values()) this.#endSnapshot(follower);
+    this.followers.clear();
+    this.update(now, specs);
+    for (const follower of this.followers.values()) this.#probe(now, follower);
+    this.#settle(now);
+  }
+
+  /** The map's word on who holds copies, under the same epoch. */
+  update(now: number, specs: readonly FollowerSpec[]): void {
+    const named = new Set(specs.map((spec) => spec.name));
+    for (const [name, follower] of this.followers) {
+      if (named.has(name)) continue;
+      this.#endSnapshot(follower);
+      this.followers.delete(name);
+    }
+    for (const spec of specs) {
+      let follower = this.followers.get(spec.name);
+      if (follower !== undefined && follower.session !== spec.session) {
+        this.#endSnapshot(follower);
+        follower = undefined;
+      }
+      if (follower === undefined) {
+        follower = new Follower(spec.name, spec.session, now);
+        this.followers.set(spec.name, follower);
+        follower.required = spec.inSync;
+        if (this.serving) this.#probe(now, follower);
+      }
+      // A copy that was promised to the leader as caught up stays required until the map is of another epoch.
+      if (spec.inSync) follower.required = true;
+      follower.inSync = spec.inSync;
+    }
+    if (this.serving) this.#advance(now);
+    else this.#settle(now);
+  }
+
+  connected(now: number, name: string): void {
+    const follower = this.followers.get(name);
+    if (follower !== undefined) this.#probe(now, follower);
+  }
+
+  disconnected(name: string): void {
+    const follower = this.followers.get(name);
+    if (follower === undefined) return;
+    this.#endSnapshot(follower);
+    follower.mode = 'probing';
+  }
+
+  /** Gives up: nobody's outcome is known here any more. */
+  end(): void {
+    for (const follower of this.followers.values()) this.#endSnapshot(follower);
+    this.followers.clear();
+    this.serving = false;
+    const waiting = this.#pending.slice(this.#pendingHead);
+    this.#pending = [];
+    this.#pendingHead = 0;
+    this.#pendingKeys.clear();
+    for (const pending of waiting) pending.sink.moved();
+  }
+
+  // ---- settling ---------------------------------------------------------------------------------------------------
+
+  /** Adopt the longest log among the in-sync copies, bring all of them to it, then serve. */
+  #settle(now: number): void {
+    if (this.serving) return;
+    const { log } = this.#copy;
+    let longest: Follower | undefined;
+    let lastSeq = log.lastSeq;
+    let lastEpoch = log.lastEpoch;
+    for (const follower of this.followers.values()) {
+      if (!follower.required) continue;
+      const { position } = follower;
+      if (position === undefined) return;
+      if (position.lastEpoch > lastEpoch || (position.lastEpoch === lastEpoch && position.lastSeq > lastSeq)) {
+        longest = follower;
+        lastSeq = position.lastSeq;
+        lastEpoch = position.lastEpoch;
+      }
+    }
+    if (longest !== undefined) {
+      this.#fetch(now, longest);
+      return;
+    }
+    this.#fetching = undefined;
+    if (this.#settleSeq < 0) {
+      this.#settleSeq = log.lastSeq;
+      for (const follower of this.followers.values()) if (follower.position !== undefined) this.#align(now, follower, follower.position);
+    }
+    for (const follower of this.followers.values()) if (follower.required && follower.ackSeq < this.#settleSeq) return;
+    this.#copy.commitTo(this.#settleSeq);
+    this.serving = true;
+    this.#completeUpTo(this.#copy.commitSeq);
+    for (const follower of this.followers.values()) if (follower.position === undefined) this.#probe(now, follower);
+    this.#copy.sink.servingChanged(this.#copy);
+    this.#copy.sink.dirty(this.#copy);
+  }
+
+  #fetch(now: number, from: Follower): void {
+    if (this.#fetching === from.name && now - this.#lastFetchAt < probeEveryMs) return;
+    const writer = this.#copy.sink.writer(from.name);
+    if (writer === undefined) return;
+    this.#fetching = from.name;
+    this.#lastFetchAt = now;
+    beginFrame(writer, ReplicaFrame.fetch, this.#copy.address, this.#copy.epoch);
+    writer.f64(this.#copy.log.lastSeq + 1);
+    writer.end();
+  }
+
+  /** The longest log's entries have come. */
+  fetched(now: number, from: string, reader: FrameReader): void {
+    const follower = this.followers.get(from);
+    if (this.serving || follower?.position === undefined) return;
+    this.#copy.appendReceived(now, reader);
+    if (this.#copy.log.lastSeq < follower.position.lastSeq) this.#lastFetchAt = Number.NEGATIVE_INFINITY;
+    this.#settle(now);
+  }
+
+  // ---- followers --------------------------------------------------------------------------------------------------
+
+  #probe(now: number, follower: Follower): void {
+    this.#endSnapshot(follower);
+    follower.mode = 'probing';
+    follower.lastProbeAt = now;
+    const writer = this.#copy.sink.writer(follower.name);
+    if (writer === undefined) return;
+    beginFrame(writer, ReplicaFrame.probe, this.#copy.address, this.#copy.epoch);
+    writer.end();
+  }
+
+  position(now: number, from: string, position: Position): void {
+    const follower = this.followers.get(from);
+    if (follower === undefined) return;
+    if (!position.complete && follower.inSync) {
+      // The map counts it as in sync but it lost its data (it ran out of memory, say): it has to leave first.
+      this.#copy.sink.requestRemove(this.#copy, from);
+      return;
+    }
+    follower.position = position;
+    follower.lastProgressAt = now;
+    if (this.serving || this.#settleSeq >= 0) this.#align(now, follower, position);
+    if (!this.serving) this.#settle(now);
+    else this.#advance(now);
+  }
+
+  /** Finds the point up to which the copy's log is this one's, and goes on from there; failing that, sends everything. */
+  #align(now: number, follower: Follower, position: Position): void {
+    const { log } = this.#copy;
+    let matched = -1;
+    if (position.complete) {
+      if (log.epochAt(position.lastSeq) === position.lastEpoch) matched = position.lastSeq;
+      else if (log.epochAt(position.appliedSeq) === position.appliedEpoch) matched = position.appliedSeq;
+    }
+    if (matched >= log.baseSeq) {
+      this.#endSnapshot(follower);
+      follower.mode = 'streaming';
+      follower.nextSeq = matched + 1;
+      follower.ackSeq = Math.max(follower.ackSeq, matched);
+      follower.sentCommit = -1;
+    } else {
+      // An in-sync copy can be behind the log's beginning only where writes do not wait for all copies.
+      if (follower.inSync) this.#copy.sink.requestRemove(this.#copy, follower.name);
+      follower.mode = 'waiting';
+    }
+    follower.lastProgressAt = now;
+    this.#caughtUp(now, follower);
+    this.#copy.sink.dirty(this.#copy);
+  }
+
+  ack(now: number, from: string, seq: number): void {
+    const follower = this.followers.get(from);
+    if (follower === undefined || seq > this.#copy.log.lastSeq) return;
+    if (seq > follower.ackSeq) {
+      follower.ackSeq = seq;
+      follower.lastProgressAt = now;
+    }
+    if (this.serving) {
+      this.#advance(now);
+      this.#caughtUp(now, follower);
+    } else this.#settle(now);
+    if (follower.nextSeq <= this.#copy.log.lastSeq) this.#copy.sink.dirty(this.#copy);
+  }
+
+  /** A copy that holds everything is required from now on, and only then named to the leader: so it never misses a write that is acknowledged. */
+  #caughtUp(now: number, follower: Follower): void {
+    if (follower.inSync || !this.serving || follower.mode !== 'streaming') return;
+    if (!follower.required) {
+      if (this.#copy.log.lastSeq - follower.ackSeq > 0) return;
+      follower.required = true;
+    }
+    if (follower.ackSeq < this.#copy.commitSeq || now - follower.addRequestedAt < probeEveryMs) return;
+    follower.addRequestedAt = now;
+    this.#copy.sink.requestAdd(this.#copy, follower.name, follower.session);
+  }
+
+  chunkAck(now: number, from: string): void {
+    const follower = this.followers.get(from);
+    if (follower === undefined || follower.mode !== 'snapshot') return;
+    follower.chunksOut = Math.max(0, follower.chunksOut - 1);
+    follower.lastProgressAt = now;
+    this.#copy.sink.dirty(this.#copy);
+  }
+
+  #endSnapshot(follower: Follower): void {
+    if (follower.mode !== 'snapshot') return;
+    follower.mode = 'probing';
+    this.#copy.sink.snapshotDone();
+  }
+
+  // ---- sending ----------------------------------------------------------------------------------------------------
+
+  /** Sends what this turn has gathered. */
+  flush(now: number): void {
+    for (const follower of this.followers.values()) {
+      if (follower.mode === 'probing') continue;
+      const writer = this.#copy.sink.writer(follower.name);
+      if (writer === undefined) continue;
+      if (follower.mode === 'waiting' && this.serving && this.#copy.sink.snapshotSlot()) this.#beginSnapshot(now, follower);
+      if (follower.mode !== 'waiting') this.#sendEntries(now, follower);
+      if (follower.mode === 'snapshot') this.#sendChunks(now, follower);
+    }
+    this.#trim();
+  }
+
+  #sendEntries(now: number, follower: Follower): void {
+    const { log, sink, address, epoch } = this.#copy;
+    const writer = sink.writer(follower.name);
+    if (writer === undefined) return;
+    const room = follower.required ? inSyncBytesPerTurn : catchUpBytesPerTurn;
+    const start = writer.length;
+    const before = follower.nextSeq;
+    while (follower.nextSeq <= log.lastSeq && writer.length - start < room) {
+      const previousEpoch = log.epochAt(follower.nextSeq - 1);
+      const count = previousEpoch === undefined ? 0 : log.run(follower.nextSeq, chunkBytes, this.#location);
+      if (count === 0) {
+        // Trimmed from under a slow copy: start over.
+        this.#probe(now, follower);
+        return;
+      }
+      beginFrame(writer, ReplicaFrame.append, address, epoch);
+      writer.f64(follower.nextSeq);
+      writer.u32(previousEpoch as number);
+      writer.f64(this.#copy.commitSeq);
+      writer.u32(count);
+      writer.raw(this.#location.bytes, this.#location.start, this.#location.end);
+      writer.end();
+      follower.nextSeq += count;
+      follower.sentCommit = this.#copy.commitSeq;
+    }
+    if (before <= follower.ackSeq + 1 && follower.nextSeq > before) follower.lastProgressAt = now;
+  }
+
+  #beginSnapshot(now: number, follower: Follower): void {
+    const { log, table, sink, address, epoch } = this.#copy;
+    const writer = sink.writer(follower.name);
+    if (writer === undefined) {
+      sink.snapshotDone();
+      return;
+    }
+    follower.mode = 'snapshot';
+    follower.cursor = 0;
+    follower.scanned = false;
+    follower.chunksOut = 0;
+    follower.nextSeq = log.baseSeq + 1;
+    follower.lastProgressAt = now;
+    beginFrame(writer, ReplicaFrame.snapshotBegin, address, epoch);
+    writer.f64(log.baseSeq);
+    writer.u32(log.epochAt(log.baseSeq) ?? 0);
+    writer.f64(log.lastSeq);
+    writer.f64(Math.min(now - log.droppedUntil, 1e15));
+    writer.f64(table.flushAt);
+    writer.end();
+  }
+
+  #sendChunks(now: number, follower: Follower): void {
+    const { table, sink, address, epoch, log } = this.#copy;
+    const writer = sink.writer(follower.name);
+    if (writer === undefined) return;
+    // The log comes first: a chunk shows the state after all entries that were sent before it.
+    if (follower.nextSeq <= log.lastSeq) return;
+    const step = Math.max(1, Math.min(64, Math.floor((chunkBytes * table.count) / (table.bytes + 1))));
+    while (!follower.scanned && follower.chunksOut < chunksOutMax) {
+      beginFrame(writer, ReplicaFrame.snapshotChunk, address, epoch);
+      do {
+        follower.cursor = table.scan(follower.cursor, step, (ref) => {
+          const effect = this.#effect;
+          effect.kind = EffectKind.put;
+          effect.flushFirst = false;
+          effect.key = effect.value = table.memoryOf(ref);
+          effect.keyStart = table.keyStartOf(ref);
+          effect.keyEnd = effect.keyStart + table.keyLengthOf(ref);
+          effect.valueStart = table.valueStartOf(ref);
+          effect.valueEnd = effect.valueStart + table.valueLengthOf(ref);
+          effect.flags = table.flagsOf(ref);
+          effect.expiresAt = table.expiresAtOf(ref);
+          effect.cas = table.casOf(ref);
+          const at = writer.reserve(encodedLength(effect));
+          encodeEffect(effect, writer.bytes, at);
+        });
+      } while (follower.cursor !== 0 && writer.frameLength < chunkBytes);
+      writer.end();
+      follower.chunksOut++;
+      if (follower.cursor === 0) follower.scanned = true;
+    }
+    if (!follower.scanned || follower.mode !== 'snapshot') return;
+    beginFrame(writer, ReplicaFrame.snapshotEnd, address, epoch);
+    writer.end();
+    this.#endSnapshot(follower);
+    follower.mode = 'streaming';
+    follower.lastProgressAt = now;
+  }
+
+  #trim(): void {
+    let keepAfter = Math.min(this.#copy.commitSeq, this.#copy.appliedSeq);
+    const { log, options } = this.#copy;
+    for (const follower of this.followers.values()) {
+      if (follower.required) keepAfter = Math.min(keepAfter, follower.ackSeq);
+      // Within reason the log waits for copies that are catching up, so that they need not start over.
+      else if ((follower.mode === 'streaming' || follower.mode === 'snapshot') && log.bytes < 8 * options.logBytes) keepAfter = Math.min(keepAfter, follower.nextSeq - 1);
+    }
+    log.trim(options.logBytes, keepAfter);
+  }
+
+  // ---- requests ---------------------------------------------------------------------------------------------------
+
+  /**
+   * The caller has made sure that this node's lease holds now.
+   * @param ageMs 0 for a first try; for a retry, how long ago the request was first sent
+   */
+  execute(now: number, nowSeconds: number, request: StoreRequest, origin: number, id: number, ageMs: number, sink: ExecuteSink): void {
+    const copy = this.#copy;
+    const { table, log, evaluation: out } = copy;
+    if (request.op === Op.get) {
+      evaluate(table, request, nowSeconds, 0, out);
+      this.#answer(request.hash, out.reply, sink);
+      return;
+    }
+    if (ageMs > 0 && request.op !== Op.touch && request.op !== Op.gat && this.#answerRetry(now, request, origin, id, ageMs, sink)) return;
+    const refusal = this.#refusal();
+    if (refusal !== undefined) {
+      this.#refuse(refusal, sink);
+      return;
+    }
+    if (!this.#makeRoom(now, request)) {
+      this.#refuse(Status.outOfMemory, sink);
+      return;
+    }
+    const seq = log.lastSeq + 1;
+    evaluate(table, request, nowSeconds, seq, out);
+    const { effect, reply } = out;
+    if (effect.kind === EffectKind.none) {
+      this.#answer(request.hash, reply, sink);
+      return;
+    }
+    try {
+      applyEffect(table, effect, nowSeconds);
+    } catch {
+      this.#refuse(Status.outOfMemory, sink);
+      return;
+    }
+    log.append(now, copy.epoch, origin, id, reply.status, effect);
+    this.#written(now, seq);
+    if (copy.commitSeq >= seq) {
+      sink.reply(reply);
+      return;
+    }
+    this.#pendingKeys.set(request.op === Op.flush ? -1 : request.hash, seq);
+    this.#park(seq, request.op === Op.flush ? -1 : request.hash, true, reply, sink);
+  }
+
+  /** Replies at once, or, if the outcome rests on a write that is still on its way, when that is committed. */
+  #answer(hash: number, reply: StoreReply, sink: ExecuteSink): void {
+    if (this.pendingCount > 0 && (this.#pendingKeys.has(hash) || this.#pendingKeys.has(-1))) this.#park(this.#copy.log.lastSeq, hash, false, reply, sink);
+    else sink.reply(reply);
+  }
+
+  #park(seq: number, hash: number, isWrite: boolean, reply: StoreReply, sink: ExecuteSink): void {
+    const carriesValue = reply.status === Status.hit;
+    this.#pending.push({
+      seq, hash, isWrite, sink, status: reply.status, flags: reply.flags, cas: reply.cas, counter: reply.counter,
+      value: carriesValue ? reply.value.slice(reply.valueStart, reply.valueEnd) : undefined,
+    });
+  }
+
+  #refusal(): Status | undefined {
+    if (this.#pendingBytes > this.#copy.options.pendingBytesMax) return Status.busy;
+    if (this.#copy.options.minInSync > 1) {
+      let inSync = 1;
+      for (const follower of this.followers.values()) if (follower.inSync) inSync++;
+      if (inSync < this.#copy.options.minInSync) return Status.unavailable;
+    }
+    return undefined;
+  }
+
+  #refuse(status: Status, sink: ExecuteSink): void {
+    const reply = this.#reply;
+    reply.status = status;
+    reply.message = undefined;
+    if (status === Status.busy) reply.message = 'too many writes are waiting for their copies';
+    if (status === Status.unavailable) reply.message = `fewer copies are in sync than minInSync asks for (${this.#copy.options.minInSync})`;
+    sink.reply(reply);
+  }
+
+  /** True if the request needs no further work: it took effect before, or that cannot be known any more. */
+  #answerRetry(now: number, request: StoreRequest, origin: number, id: number, ageMs: number, sink: ExecuteSink): boolean {
+    const { log } = this.#copy;
+    const seq = log.find(origin, id);
+    const reply = this.#reply;
+    if (seq === 0) {
+      if (log.droppedUntil < now - ageMs - ageMarginMs) return false;
+      reply.status = Status.unknownOutcome;
+      reply.message = 'the write was retried for so long that the log no longer shows whether it took effect';
+      sink.reply(reply);
+      return true;
+    }
+    log.locate(seq, this.#location);
+    const { bytes, start, end } = this.#location;
+    decodeEffect(bytes, effectStart(start), end, this.#effect);
+    reply.status = entryStatus(bytes, start) as Status;
+    reply.cas = this.#effect.cas;
+    reply.message = undefined;
+    if (request.op === Op.incr || request.op === Op.decr) reply.counter = readCounter(this.#effect);
+    if (seq <= this.#copy.commitSeq) sink.reply(reply);
+    else this.#park(log.lastSeq, request.hash, false, reply, sink);
+    return true;
+  }
+
+  #makeRoom(now: number, request: StoreRequest): boolean {
+    const { table, log, options, epoch } = this.#copy;
+    const needed = bytesNeeded(table, request);
+    if (needed === 0 || table.bytes + needed <= table.budgetBytes) return true;
+    if (options.eviction === 'none' || needed > table.budgetBytes) return false;
+    // What the primary evicts, every copy deletes: the copies stay alike.
+    const effect = this.#effect;
+    return evictionsFor(table, needed, (ref) => {
+      effect.kind = EffectKind.delete;
+      effect.flushFirst = false;
+      effect.key = table.memoryOf(ref);
+      effect.keyStart = table.keyStartOf(ref);
+      effect.keyEnd = effect.keyStart + table.keyLengthOf(ref);
+      effect.cas = log.lastSeq + 1;
+      log.append(now, epoch, 0, 0, Status.deleted, effect);
+      this.#written(now, log.lastSeq);
+      this.#copy.evictions++;
+    });
+  }
+
+  #written(now: number, seq: number): void {
+    this.#copy.appliedSeq = seq;
+    this.#pendingBytes = this.#copy.log.bytes - this.#committedLogBytes;
+    this.#advance(now);
+    if (this.followers.size > 0) this.#copy.sink.dirty(this.#copy);
+    else this.#trim();
+  }
+
+  // ---- committing -------------------------------------------------------------------------------------------------
+
+  #advance(now: number): void {
+    const copy = this.#copy;
+    const lastSeq = copy.log.lastSeq;
+    let commit = lastSeq;
+    if (copy.options.acks === 'all') {
+      for (const follower of this.followers.values()) if (follower.required && follower.ackSeq < commit) commit = follower.ackSeq;
+    } else if (copy.options.acks === 'majority') commit = this.#majority(lastSeq);
+    if (commit <= copy.commitSeq) return;
+    copy.commitTo(commit);
+    if (commit === lastSeq) this.#committedLogBytes = copy.log.bytes;
+    this.#pendingBytes = copy.log.bytes - this.#committedLogBytes;
+    this.#completeUpTo(commit);
+    void now;
+  }
+
+  #majority(lastSeq: number): number {
+    const held = [lastSeq];
+    for (const follower of this.followers.values()) if (follower.required) held.push(follower.ackSeq);
+    held.sort((a, b) => b - a);
+    return held[held.length >> 1] as number;
+  }
+
+  #completeUpTo(commit: number): void {
+    const reply = this.#reply;
+    while (this.#pendingHead < this.#pending.length) {
+      const pending = this.#pending[this.#pendingHead] as Pending;
+      if (pending.seq > commit) break;
+      this.#pendingHead++;
+      if (pending.isWrite && this.#pendingKeys.get(pending.hash) === pending.seq) this.#pendingKeys.delete(pending.hash);
+      reply.status = pending.status;
+      reply.flags = pending.flags;
+      reply.cas = pending.cas;
+      reply.counter = pending.counter;
+      reply.message = undefined;
+      if (pending.value !== undefined) {
+        reply.value = pending.value;
+        reply.valueStart = 0;
+        reply.valueEnd = pending.value.length;
+      }
+      pending.sink.reply(reply);
+    }
+    if (this.#pendingHead === this.#pending.length) {
+      this.#pending.length = 0;
+      this.#pendingHead = 0;
+    } else if (this.#pendingHead > 1024) {
+      this.#pending.splice(0, this.#pendingHead);
+      this.#pendingHead = 0;
+    }
+  }
+
+  // ---- time -------------------------------------------------------------------------------------------------------
+
+  /** Called about every 50 ms: repeats what may have been lost, and reports copies that do not keep up. */
+  tick(now: number): void {
+    const { sink, options, log } = this.#copy;
+    if (!this.serving) this.#settle(now);
+    for (const follower of this.followers.values()) {
+      if (follower.mode === 'probing' && now - follower.lastProbeAt >= probeEveryMs) this.#probe(now, follower);
+      if (follower.mode === 'waiting' || follower.mode === 'snapshot') sink.dirty(this.#copy);
+      this.#caughtUp(now, follower);
+      const behind = follower.mode === 'probing' || follower.ackSeq < log.lastSeq;
+      const stuck = follower.required ? options.replicaTimeoutMs : options.replicaTimeoutMs * 10;
+      if (behind && now - follower.lastProgressAt > stuck) {
+        if (follower.required) sink.requestRemove(this.#copy, follower.name);
+        else {
+          follower.lastProgressAt = now;
+          this.#probe(now, follower);
+        }
+      }
+      if (follower.mode === 'streaming' && follower.sentCommit < this.#copy.commitSeq && follower.nextSeq > log.lastSeq) this.#sendCommit(follower);
+    }
+  }
+
+  #sendCommit(follower: Follower): void {
+    const writer = this.#copy.sink.writer(follower.name);
+    if (writer === undefined) return;
+    beginFrame(writer, ReplicaFrame.commit, this.#copy.address, this.#copy.epoch);
+    writer.f64(this.#copy.commitSeq);
+    writer.end();
+    follower.sentCommit = this.#copy.commitSeq;
+  }
+}
+
+/** The number that an incr or decr wrote; the value may be padded with blanks. */
+function readCounter(effect: Effect): bigint {
+  let counter = 0n;
+  for (let i = effect.valueStart; i < effect.valueEnd; i++) {
+    const digit = (effect.value[i] as number) - 0x30;
+    if (digit < 0 || digit > 9) break;
+    counter = counter * 10n + BigInt(digit);
+  }
+  return counter;
+}
