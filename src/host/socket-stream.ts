@@ -45,6 +45,7 @@ export class SocketStream implements Stream {
   #closed = false;
   #failure: unknown;
   #timedOut = false;
+  #describe: ((failure: unknown) => string | undefined) | undefined;
   #connectTimer: NodeJS.Timeout | undefined;
 
   constructor(remote: Address, established: boolean) {
@@ -52,9 +53,10 @@ export class SocketStream implements Stream {
     this.#established = established;
   }
 
-  /** Takes the socket; `openEvent` is what it emits once it can carry data, none when it already can. */
-  attach(socket: net.Socket, openEvent: 'connect' | 'secureConnect' | undefined, connectTimeoutMs: number): void {
+  /** Takes the socket; `openEvent` is what it emits once it can carry data, none when it already can; `describe` words the failures it knows. */
+  attach(socket: net.Socket, openEvent: 'connect' | 'secureConnect' | undefined, connectTimeoutMs: number, describe: (failure: unknown) => string | undefined = () => undefined): void {
     this.#socket = socket;
+    this.#describe = describe;
     if (openEvent !== undefined) {
       this.#connectTimer = setTimeout(() => {
         this.#timedOut = true;
@@ -195,7 +197,7 @@ export class SocketStream implements Stream {
   #reason(): [CloseReason, string | undefined] {
     if (this.#destroyed) return ['local', undefined];
     if (this.#timedOut) return ['timeout', 'no answer to connect'];
-    if (this.#failure !== undefined) return [reasonOf(this.#failure, this.#established), messageOf(this.#failure)];
+    if (this.#failure !== undefined) return [reasonOf(this.#failure, this.#established), this.#describe?.(this.#failure) ?? messageOf(this.#failure)];
     return [this.#endedByPeerFirst ? 'end' : 'local', undefined];
   }
 }

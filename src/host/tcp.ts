@@ -5,9 +5,9 @@ import { bindError } from './socket-errors.ts';
 import { SocketStream } from './socket-stream.ts';
 import { plainHost } from './udp.ts';
 
-export const connectTimeoutDefaultMs = 5000;
+export const connectTimeoutDefaultMs: number = 5000;
 /** An idle connection is probed after this long (ms), so that a vanished peer's socket is found in the end. */
-const keepAliveDelayMs = 10_000;
+export const keepAliveDelayMs: number = 10_000;
 /**
  * One read buffer for all connections: `onData` bytes are valid only during the call, and reads never nest.
  * Node's default is a fresh 64 KiB allocation per read. A plain Uint8Array, since `slice` of a Buffer would not copy.

@@ -8,6 +8,7 @@ import type { Streams } from '../../src/ports/streams.ts';
 import { HostClock } from '../../src/host/clock.ts';
 import { LmdbDisk } from '../../src/host/lmdb-disk.ts';
 import { TcpStreams } from '../../src/host/tcp.ts';
+import { TlsPskStreams } from '../../src/host/tls-psk.ts';
 import { UdpDatagrams } from '../../src/host/udp.ts';
 import { SimWorld } from '../../src/sim/sim-world.ts';
 
@@ -17,6 +18,8 @@ export interface PortWorld {
   readonly datagrams: Datagrams;
   readonly streams: Streams;
   readonly disk: Disk;
+  /** Whether dropping a stream with unread bytes resets it (TCP); TLS has read them already, so the peer sees an end. */
+  readonly dropResets: boolean;
   /** Waits until the condition holds; throws when it does not within 5 s of the world's time. */
   until(condition: () => boolean): Promise<void>;
   /** Waits for a promise of the ports. */
@@ -39,6 +42,7 @@ export function hostWorld(streams: Streams = new TcpStreams()): PortWorld {
     clock: new HostClock(),
     datagrams: new UdpDatagrams(),
     streams,
+    dropResets: streams instanceof TcpStreams,
     get disk() {
       return disk;
     },
@@ -72,6 +76,7 @@ export function simWorld(seed: number): PortWorld {
     clock,
     datagrams,
     streams,
+    dropResets: true,
     get disk() {
       return process.disk;
     },
@@ -94,6 +99,7 @@ export function simWorld(seed: number): PortWorld {
 /** Every implementation that the suites run against. */
 export const worlds: readonly (readonly [name: string, make: WorldFactory])[] = [
   ['the host', () => hostWorld()],
+  ['the host over TLS', () => hostWorld(new TlsPskStreams({ keys: [Buffer.alloc(32, 1)] }))],
   ['the simulator', () => simWorld(1)],
   ['the simulator, seed 2', () => simWorld(2)],
 ];
