@@ -63,7 +63,7 @@ export class TlsPskStreams implements Streams {
   connect(to: Address, options: ConnectOptions = {}): Stream {
     const key = this.#keys[0] as PreparedKey;
     const stream = new SocketStream(to, false);
-    const socket = tls.connect({
+    const connectOptions: tls.ConnectionOptions & { allowHalfOpen: boolean } = {
       ...protocol,
       host: to.host,
       port: to.port,
@@ -71,7 +71,8 @@ export class TlsPskStreams implements Streams {
       pskCallback: () => ({ psk: key.key, identity: key.identity }),
       // Certificates play no part: the key is the proof.
       checkServerIdentity: () => undefined,
-    });
+    };
+    const socket = tls.connect(connectOptions);
     socket.setNoDelay(true);
     socket.setKeepAlive(true, keepAliveDelayMs);
     attach(stream, socket, 'secureConnect', options.timeoutMs ?? connectTimeoutDefaultMs);
