@@ -180,6 +180,7 @@ export class Copy {
       // Only a map that names another primary can have given it this epoch.
       this.epoch = epoch;
       this.#ackTo = undefined;
+      this.#verifiedSeq = 0;
       this.retire();
     }
     try {
@@ -217,7 +218,6 @@ export class Copy {
     switch (type) {
       case ReplicaFrame.probe: this.#sendPosition(from); return;
       case ReplicaFrame.append: this.#onAppend(now, from, reader); return;
-      case ReplicaFrame.commit: if (this.complete) this.commitTo(Math.min(reader.count(), this.#verifiedSeq)); return;
       case ReplicaFrame.fetch: this.#onFetch(from, reader.count()); return;
       case ReplicaFrame.snapshotBegin: this.#onSnapshotBegin(now, from, reader); return;
       case ReplicaFrame.snapshotChunk: this.#onSnapshotChunk(from, reader); return;

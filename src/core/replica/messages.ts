@@ -10,8 +10,6 @@ export const ReplicaFrame = {
   probe: 0x20,
   /** first sequence f64, epoch of the entry before it u32, commit f64, count u32, packed entries */
   append: 0x21,
-  /** commit f64 */
-  commit: 0x22,
   /** from f64: send me your entries from there on (a new primary asks the longest log) */
   fetch: 0x23,
   /** base f64, base epoch u32, live from f64, age covered f64, flush at f64 */

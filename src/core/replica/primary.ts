@@ -606,13 +606,19 @@ export class Primary {
     }
   }
 
+  /** An append without entries: it proves that the logs agree so far, and carries the commit. */
   #sendCommit(follower: Follower): void {
-    const writer = this.#copy.sink.writer(follower.name);
-    if (writer === undefined) return;
-    beginFrame(writer, ReplicaFrame.commit, this.#copy.address, this.#copy.epoch);
-    writer.f64(this.#copy.commitSeq);
+    const { sink, log, address, epoch, commitSeq } = this.#copy;
+    const writer = sink.writer(follower.name);
+    const previousEpoch = log.epochAt(follower.nextSeq - 1);
+    if (writer === undefined || previousEpoch === undefined) return;
+    beginFrame(writer, ReplicaFrame.append, address, epoch);
+    writer.f64(follower.nextSeq);
+    writer.u32(previousEpoch);
+    writer.f64(commitSeq);
+    writer.u32(0);
     writer.end();
-    follower.sentCommit = this.#copy.commitSeq;
+    follower.sentCommit = commitSeq;
   }
 }
 
