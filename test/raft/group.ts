@@ -15,7 +15,7 @@ export class TestDisk {
     for (const change of changes) {
       if (change.type === 'put') this.#durable.set(change.key, change.value);
       else if (change.type === 'delete') this.#durable.delete(change.key);
-      else for (const key of [...this.#durable.keys()]) if (key >= change.first && key < change.end) this.#durable.delete(key);
+      else for (const key of this.#durable.keys()) if (key >= change.first && key < change.end) this.#durable.delete(key);
     }
   }
 
@@ -42,6 +42,8 @@ export class Member {
   applied = 0;
   reads: { token: number; index: number; applied: number }[] = [];
   role = '';
+  /** Until then it does nothing: a stopped process, a long collection. */
+  pausedUntil = 0;
 
   constructor(id: string) {
     this.id = id;
@@ -177,6 +179,7 @@ export class Group {
       if (rounds > 1000) throw new Error(`${member.id} is never done`);
       const ready = raft.ready(this.now);
       if (isTraced) for (const line of describeReady(ready)) this.note(`${member.id}   ${line}`);
+      this.checker.appended(member.id, ready.entries);
       for (const message of ready.messages) this.send(message);
       if (ready.mustPersist) {
         const doneAt = Math.max(this.now + (this.#options.writeMs?.() ?? 1), member.writes.at(-1)?.doneAt ?? 0);
@@ -191,7 +194,7 @@ export class Group {
     const role = `${raft.role} of term ${raft.term}, leader ${raft.leaderId ?? '?'}`;
     if (role !== member.role) this.note(`${member.id} is ${role}`);
     member.role = role;
-    this.checker.check(this.members);
+    this.checker.check(member, this.now);
   }
 
   #restore(member: Member, snapshot: Snapshot): void {
@@ -225,7 +228,10 @@ export class Group {
   #nextAt(): number {
     let at = Infinity;
     for (const flight of this.#flights) at = Math.min(at, flight.at);
-    for (const member of this.live) at = Math.min(at, (member.raft as Raft).nextWakeAt(), member.writes[0]?.doneAt ?? Infinity);
+    for (const member of this.members.values()) {
+      if (member.raft === undefined) continue;
+      at = Math.min(at, Math.max(member.pausedUntil, Math.min(member.raft.nextWakeAt(), member.writes[0]?.doneAt ?? Infinity)));
+    }
     return Math.max(at, this.now);
   }
 
@@ -238,7 +244,7 @@ export class Group {
     this.#deliver();
     for (const member of this.live) {
       const raft = member.raft as Raft;
-      if (raft.nextWakeAt() > this.now) continue;
+      if (raft.nextWakeAt() > this.now || member.pausedUntil > this.now) continue;
       raft.tick(this.now);
       this.settle(member);
       if (raft.nextWakeAt() <= this.now) throw new Error(`${member.id} wants to be woken at ${raft.nextWakeAt()}, which is past`);
@@ -247,7 +253,7 @@ export class Group {
   }
 
   #finishWrites(member: Member): void {
-    while ((member.writes[0]?.doneAt ?? Infinity) <= this.now) {
+    while (member.pausedUntil <= this.now && (member.writes[0]?.doneAt ?? Infinity) <= this.now) {
       const write = member.writes.shift() as Write;
       member.disk.apply(write.changes);
       if (write.ready === undefined) continue;
@@ -264,10 +270,13 @@ export class Group {
     for (const flight of due) {
       const member = this.members.get(flight.to);
       if (member?.raft === undefined) continue;
+      if (member.pausedUntil > this.now) {
+        this.#flights.push({ ...flight, at: member.pausedUntil });
+        continue;
+      }
       const message = decodeMessage(flight.bytes);
       if (this.cut.has(`${message.from}>${message.to}`)) continue;
       if (this.#options.trace === true) this.note(`${message.from}→${message.to} ${describeMessage(message)}`);
-      this.checker.delivered(member, message, this.now);
       member.raft.step(this.now, message);
       this.settle(member);
     }

@@ -51,6 +51,7 @@ export class Raft {
     assert(options.id !== '', 'a raft member needs an id');
     assert(timing.heartbeatMs < timing.electionTimeoutMinMs && timing.electionTimeoutMinMs <= timing.electionTimeoutMaxMs,
       `raft timing must be heartbeatMs < electionTimeoutMinMs <= electionTimeoutMaxMs, not ${timing.heartbeatMs}, ${timing.electionTimeoutMinMs}, ${timing.electionTimeoutMaxMs}`);
+    assert(timing.campaignStaggerMs > 0, `raft campaignStaggerMs must be over 0, not ${timing.campaignStaggerMs}`);
     this.#leaderContactAt = options.now;
     this.#appliedSnapshot = options.initial.snapshot;
     this.#handedIndex = this.#core.log.snapshot.index;
@@ -87,6 +88,11 @@ export class Raft {
   get anomalyCount(): number { return this.#core.anomalyCount; }
   /** True once a leader has committed an entry of its own term: its state machine then covers all earlier terms. */
   get hasCommittedInTerm(): boolean { return this.#leadership?.hasCommittedInTerm ?? false; }
+
+  /** The term of the entry at `index`; undefined past the end, or when the entry is no longer held. */
+  termAt(index: number): number | undefined {
+    return this.#core.log.termAt(index);
+  }
 
   // Messages
 
