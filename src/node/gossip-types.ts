@@ -1,3 +1,4 @@
+import type { Member, QueryOptions, QueryRecord, SerfEvent } from '../core/serf/types.ts';
 import type { Address } from '../ports/address.ts';
 import type { Cipher } from '../ports/cipher.ts';
 import type { Clock } from '../ports/clock.ts';
@@ -5,6 +6,13 @@ import type { Datagrams } from '../ports/datagrams.ts';
 import type { Log } from '../ports/log.ts';
 import type { Random } from '../ports/random.ts';
 import type { Streams } from '../ports/streams.ts';
+
+export type {
+  Member, MemberEvent, MemberStatus, NameConflictEvent, ProtocolRange, QueryEvent, QueryOptions, QueryRecord, UserEvent,
+} from '../core/serf/types.ts';
+
+/** What the pool tells: see the types of each. */
+export type GossipEvent = SerfEvent;
 
 /** What this member of the gossip pool needs from the world. Nothing else is used: the simulator gives twins of these. */
 export interface GossipPorts {
@@ -54,90 +62,9 @@ export interface GossipLimits {
   readonly queueDepthMax: number;
 }
 
-export type MemberStatus = 'alive' | 'leaving' | 'left' | 'failed';
-
-/** The range of protocol versions a member understands and the one it speaks. */
-export interface ProtocolRange {
-  readonly min: number;
-  readonly max: number;
-  readonly current: number;
-}
-
-/** An immutable picture of a member; a change makes a new one. */
-export interface Member {
-  readonly name: string;
-  readonly address: Address;
-  readonly tags: Readonly<Record<string, string>>;
-  readonly status: MemberStatus;
-  /** Grows each time the member refutes or changes its tags; starts anew with its process. */
-  readonly incarnation: number;
-  /** memberlist's protocol. */
-  readonly protocol: ProtocolRange;
-  /** Serf's protocol. */
-  readonly delegate: ProtocolRange;
-}
-
-export interface MemberEvent {
-  readonly type: 'member-join' | 'member-leave' | 'member-failed' | 'member-update' | 'member-reap';
-  readonly member: Member;
-}
-
-/** Someone else claims a name that a live member has. */
-export interface NameConflictEvent {
-  readonly type: 'name-conflict';
-  readonly name: string;
-  readonly known: Address;
-  readonly claimed: Address;
-  /** The name is our own. */
-  readonly own: boolean;
-}
-
-export interface UserEvent {
-  readonly type: 'user';
-  readonly name: string;
-  readonly payload: Uint8Array;
-  readonly lamportTime: number;
-  /** Of several of this name the newest is enough. */
-  readonly coalesce: boolean;
-}
-
-export interface QueryEvent {
-  readonly type: 'query';
-  readonly name: string;
-  readonly payload: Uint8Array;
-  readonly lamportTime: number;
-  readonly id: number;
-  /** The node that asks. */
-  readonly from: string;
-  /** On our clock's `now` (ms): later responses are of no use. */
-  readonly deadline: number;
-  /** Answers once; false when it is too late, too large (1024 bytes encoded) or answered already. */
-  respond(payload: Uint8Array): boolean;
-}
-
-export type GossipEvent = MemberEvent | NameConflictEvent | UserEvent | QueryEvent;
-
-export interface QueryOptions {
-  /** Only these nodes; default all. */
-  readonly nodes?: readonly string[];
-  /** Only nodes whose tag values match these regular expressions (unanchored). */
-  readonly tags?: Readonly<Record<string, string>>;
-  /** Ask each receiver to acknowledge. Default false. */
-  readonly acknowledge?: boolean;
-  /** Send answers through this many further nodes too. Default 0. */
-  readonly relayFactor?: number;
-  /** Default as in Serf: 16 gossip intervals times ceil(log10(members + 1)). */
-  readonly timeoutMs?: number;
-}
-
-export type QueryRecord =
-  | { readonly type: 'ack'; readonly from: string }
-  | { readonly type: 'response'; readonly from: string; readonly payload: Uint8Array }
-  | { readonly type: 'done' };
-
 export interface JoinFailure {
   readonly address: Address;
-  /** UNREACHABLE, REFUSED, TIMEOUT, REMOTE_ENCRYPTED, REMOTE_PLAINTEXT, WRONG_KEY, REMOTE_ERROR, BAD_STATE, INCOMPATIBLE, ABORTED */
+  /** UNREACHABLE, REFUSED, TIMEOUT, REMOTE_ENCRYPTED, REMOTE_PLAINTEXT, WRONG_KEY, REMOTE_ERROR, BAD_STATE, INCOMPATIBLE, CLOSED, ABORTED, BAD_ADDRESS */
   readonly code: string;
   readonly message: string;
 }

@@ -1,0 +1,423 @@
+import { serfJoinCodec, serfLeaveCodec, serfPushPullCodec, serfType, encodeSerfMessage } from '../wire/serf-messages.ts';
+import type { SerfJoin, SerfLeave } from '../wire/serf-messages.ts';
+import { encodeTags } from '../wire/serf-tags.ts';
+import type { Endpoint } from '../wire/ip-address.ts';
+import { WireError } from '../wire/wire-error.ts';
+import { BroadcastQueue } from '../swim/broadcast-queue.ts';
+import type { BroadcastOptions } from '../swim/broadcast-queue.ts';
+import { Swim, userMessage } from '../swim/swim.ts';
+import type { PushPullFailure } from '../swim/swim.ts';
+import type { Timers } from '../swim/timers.ts';
+import type { SwimTiming } from '../swim/timing.ts';
+import type { LogLevel, RandomSource, SwimDelegate, SwimNode, SwimSink } from '../swim/types.ts';
+import { Intents } from './intents.ts';
+import { LamportClock } from './lamport-clock.ts';
+import { MemberState } from './member-state.ts';
+import { Queries } from './queries.ts';
+import { UserEvents } from './user-events.ts';
+import type { Member, SerfEvent } from './types.ts';
+
+export interface SerfOptions {
+  readonly name: string;
+  readonly advertise: Endpoint;
+  readonly tags: Readonly<Record<string, string>>;
+  readonly timing: SwimTiming;
+  readonly packetOverhead: () => number;
+  readonly membersMax: number;
+  readonly queueDepthMax: number;
+  readonly deadNodeReclaimMs: number;
+  readonly reconnectTimeoutMs: number;
+  readonly tombstoneTimeoutMs: number;
+  readonly reconnectIntervalMs: number;
+}
+
+export interface SerfPorts {
+  readonly random: RandomSource;
+  readonly timers: Timers;
+  readonly sink: SwimSink;
+  emit(event: SerfEvent): void;
+}
+
+const reapIntervalMs = 15_000;
+const broadcastTimeoutMs = 5000;
+const conflictQuietMs = 60_000;
+const conflictsRemembered = 256;
+/** A message at most; a push/pull has limits of its own. */
+const messageLimits = { valuesMax: 8192, depthMax: 8 } as const;
+const stateLimits = { valuesMax: 500_000, depthMax: 8 } as const;
+
+/**
+ * Serf on top of memberlist: tells a member that left from one that failed, carries tags, user events and queries.
+ * Statuses follow serf.go; intents are ordered by Lamport time, so that old ones change nothing.
+ */
+export class Serf implements SwimDelegate {
+  readonly swim: Swim;
+  readonly clock: LamportClock = new LamportClock();
+  readonly events: UserEvents;
+  readonly queries: Queries;
+  readonly #options: SerfOptions;
+  readonly #ports: SerfPorts;
+  readonly #members = new Map<string, MemberState>();
+  readonly #intents = new Intents();
+  readonly #intentQueue: BroadcastQueue;
+  readonly #eventQueue: BroadcastQueue;
+  readonly #queryQueue: BroadcastQueue;
+  readonly #conflicts = new Map<string, number>();
+  #joins = 0;
+  #phase: 'running' | 'leaving' | 'left' = 'running';
+
+  constructor(options: SerfOptions, ports: SerfPorts) {
+    this.#options = options;
+    this.#ports = ports;
+    const queue = (): BroadcastQueue => new BroadcastQueue(() => this.swim.transmitLimit(), options.queueDepthMax);
+    this.#intentQueue = queue();
+    this.#eventQueue = queue();
+    this.#queryQueue = queue();
+    this.swim = new Swim({ ...options, meta: encodeTags(options.tags) }, { ...ports, delegate: this });
+    this.events = new UserEvents({
+      emit: (event) => ports.emit(event),
+      broadcast: (message) => this.#broadcast(this.#eventQueue, message),
+    });
+    this.queries = new Queries({
+      name: options.name,
+      advertise: options.advertise,
+      random: ports.random,
+      timers: ports.timers,
+      gossipIntervalMs: options.timing.gossipIntervalMs,
+      emit: (event) => ports.emit(event),
+      log: (level, message, fields) => this.#log(level, message, fields),
+      broadcast: (message) => this.#broadcast(this.#queryQueue, message),
+      sendTo: (to, message) => this.swim.sendDirect(to, userMessage(message)),
+      member: (name) => this.member(name),
+      members: () => this.members(),
+    });
+    this.#members.set(options.name, new MemberState(this.swim.table.self, 'alive'));
+  }
+
+  start(): void {
+    const { timers, random } = this.#ports;
+    this.swim.start();
+    timers.after(reapIntervalMs, () => this.#reap());
+    timers.after(random.float() * this.#options.reconnectIntervalMs, () => this.#reconnect());
+  }
+
+  get local(): Member {
+    return (this.#members.get(this.#options.name) as MemberState).picture();
+  }
+
+  get size(): number {
+    return this.#members.size;
+  }
+
+  get queueSizes(): { readonly intents: number; readonly events: number; readonly queries: number } {
+    return { intents: this.#intentQueue.size, events: this.#eventQueue.size, queries: this.#queryQueue.size };
+  }
+
+  members(): Member[] {
+    return [...this.#members.values()].map((member) => member.picture()).sort((a, b) => (a.name < b.name ? -1 : 1));
+  }
+
+  member(name: string): Member | undefined {
+    return this.#members.get(name)?.picture();
+  }
+
+  /** `meta` is the encoded form of the tags, within its limit. */
+  setTags(tags: Readonly<Record<string, string>>): void {
+    this.swim.setMeta(encodeTags(tags));
+  }
+
+  /** Joins through one address. User events from before are history then; not so after `reconnect` below, where they were missed. */
+  join(to: Endpoint, done: (failure?: PushPullFailure) => void): void {
+    this.#joins++;
+    this.swim.pushPull(to, true, (failure) => {
+      this.#joins--;
+      done(failure);
+    });
+  }
+
+  /** After a join: tells those who remember an older leave of ours that we are back. */
+  broadcastJoin(): void {
+    const message: SerfJoin = { LTime: this.clock.time, Node: this.#options.name };
+    this.clock.witness(message.LTime);
+    this.#joinIntent(message);
+    this.#broadcast(this.#intentQueue, encodeSerfMessage(serfType.join, serfJoinCodec, message), { name: this.#options.name });
+  }
+
+  /**
+   * Serf's order: say that we mean to go, wait until that went out, then go. Who heard the first takes the second
+   * for a leave, not for a failure. Each wait is bounded; then a little longer, so that probes of those who have not
+   * heard yet are still answered.
+   */
+  leave(done: () => void): void {
+    if (this.#phase !== 'running') return done();
+    this.#phase = 'leaving';
+    const message: SerfLeave = { LTime: this.clock.tick(), Node: this.#options.name, Prune: false };
+    this.#leaveIntent(message);
+    const goodbye = (): void => this.#withTimeout(broadcastTimeoutMs, (next) => this.swim.leave(next), () => {
+      this.#phase = 'left';
+      if (!this.swim.hasPeers()) return done();
+      this.#ports.timers.after(2 * this.#options.timing.gossipIntervalMs, done);
+    });
+    if (!this.swim.hasPeers()) return goodbye();
+    const encoded = encodeSerfMessage(serfType.leave, serfLeaveCodec, message);
+    this.#withTimeout(broadcastTimeoutMs, (next) => this.#broadcast(this.#intentQueue, encoded, { name: message.Node, finished: next }), goodbye);
+    this.swim.sendToAll(userMessage(encoded));
+  }
+
+  /** Says on behalf of a failed member that it left. */
+  forceLeave(name: string, prune: boolean): void {
+    const message: SerfLeave = { LTime: this.clock.tick(), Node: name, Prune: prune };
+    this.#leaveIntent(message);
+    if (this.swim.hasPeers()) this.#broadcast(this.#intentQueue, encodeSerfMessage(serfType.leave, serfLeaveCodec, message), { name });
+  }
+
+  /** Somebody knows for certain that the member's process is dead. */
+  noteDead(name: string, reason: string): void {
+    const node = this.swim.table.get(name);
+    if (node === undefined || node === this.swim.table.self) return;
+    this.#log('info', `member '${name}' is known to be dead: ${reason}`, { node: name, reason });
+    this.swim.noteDead(node);
+  }
+
+  // ── What the machine below calls ──
+
+  nodeJoined(node: SwimNode): void {
+    let member = this.#members.get(node.name);
+    if (member === undefined) {
+      const intent = this.#intents.take(node.name);
+      member = new MemberState(node, intent?.type === 'leave' ? 'leaving' : 'alive');
+      member.statusTime = intent?.lamportTime ?? 0;
+      this.#members.set(node.name, member);
+    } else {
+      member.node = node;
+      member.status = 'alive';
+    }
+    member.goneAt = 0;
+    member.pruneWhenGone = false;
+    this.#log('info', `member '${node.name}' joined`, { node: node.name, address: node.endpoint.host, port: node.endpoint.port });
+    this.#ports.emit({ type: 'member-join', member: member.picture() });
+  }
+
+  nodeLeft(node: SwimNode): void {
+    const member = this.#members.get(node.name);
+    if (member === undefined || (member.status !== 'alive' && member.status !== 'leaving')) return;
+    const left = member.status === 'leaving';
+    member.status = left ? 'left' : 'failed';
+    member.goneAt = this.#ports.timers.now;
+    this.#log(left ? 'info' : 'warn', `member '${node.name}' ${left ? 'left' : 'failed'}`, { node: node.name });
+    this.#ports.emit({ type: left ? 'member-leave' : 'member-failed', member: member.picture() });
+    if (member.pruneWhenGone) this.#forget(member);
+  }
+
+  nodeUpdated(node: SwimNode): void {
+    const member = this.#members.get(node.name);
+    if (member !== undefined) this.#ports.emit({ type: 'member-update', member: member.picture() });
+  }
+
+  nameConflict(known: SwimNode, claimed: Endpoint): void {
+    const key = `${known.name}\n${claimed.host}\n${claimed.port}`;
+    const { now } = this.#ports.timers;
+    if (now - (this.#conflicts.get(key) ?? -Infinity) < conflictQuietMs) return;
+    this.#conflicts.delete(key);
+    this.#conflicts.set(key, now);
+    if (this.#conflicts.size > conflictsRemembered) this.#conflicts.delete(this.#conflicts.keys().next().value as string);
+    const own = known === this.swim.table.self;
+    const here = `${known.endpoint.host}:${known.endpoint.port}`;
+    this.#log('error', `the name '${known.name}' is claimed by ${claimed.host}:${claimed.port} while ${own ? 'this node has it' : `${here} has it`}: give each node its own name`, { node: known.name, known: here, claimed: `${claimed.host}:${claimed.port}`, own });
+    this.#ports.emit({ type: 'name-conflict', name: known.name, known: known.endpoint, claimed, own });
+  }
+
+  userMessage(message: Uint8Array, from: Endpoint): void {
+    const body = message.subarray(1);
+    switch (message[0]) {
+      case serfType.leave:
+        if (this.#leaveIntent(serfLeaveCodec.decode(body, messageLimits))) this.#rebroadcast(this.#intentQueue, message);
+        return;
+      case serfType.join:
+        if (this.#joinIntent(serfJoinCodec.decode(body, messageLimits))) this.#rebroadcast(this.#intentQueue, message);
+        return;
+      case serfType.userEvent:
+        if (this.events.handle(body)) this.#rebroadcast(this.#eventQueue, message);
+        return;
+      case serfType.query:
+        if (this.queries.handleQuery(body)) this.#rebroadcast(this.#queryQueue, message);
+        return;
+      case serfType.queryResponse:
+        return this.queries.handleResponse(body);
+      case serfType.relay:
+        return this.queries.handleRelay(body);
+      default:
+        throw new WireError(`Serf message type ${message[0]} from ${from.host} is not known`);
+    }
+  }
+
+  broadcasts(overhead: number, budget: number): Uint8Array[] {
+    const messages: Uint8Array[] = [];
+    let free = budget;
+    for (const queue of [this.#intentQueue, this.#queryQueue, this.#eventQueue]) {
+      for (const message of queue.take(overhead, free)) {
+        messages.push(message);
+        free -= message.length + overhead;
+      }
+    }
+    return messages;
+  }
+
+  /** A query that waits for a first peer would be executed long after it ended; events travel in the push/pull anyway. */
+  nobodyListens(): void {
+    this.#intentQueue.clear();
+    this.#queryQueue.clear();
+    this.#eventQueue.clear();
+  }
+
+  localState(): Uint8Array {
+    const statusTimes = new Map<string, number>();
+    const left: string[] = [];
+    for (const [name, member] of this.#members) {
+      statusTimes.set(name, member.statusTime);
+      if (member.status === 'left') left.push(name);
+    }
+    return encodeSerfMessage(serfType.pushPull, serfPushPullCodec, {
+      LTime: this.clock.time,
+      StatusLTimes: statusTimes,
+      LeftMembers: left,
+      EventLTime: this.events.clock.time,
+      Events: this.events.recent(),
+      QueryLTime: this.queries.clock.time,
+    });
+  }
+
+  mergeState(state: Uint8Array, join: boolean): void {
+    if (state[0] !== serfType.pushPull) throw new WireError(`user state of the unknown type ${state[0]}`);
+    const remote = serfPushPullCodec.decode(state.subarray(1), stateLimits);
+    // Their clocks are one past the last message.
+    if (remote.LTime > 0) this.clock.witness(remote.LTime - 1);
+    if (remote.EventLTime > 0) this.events.clock.witness(remote.EventLTime - 1);
+    if (remote.QueryLTime > 0) this.queries.clock.witness(remote.QueryLTime - 1);
+    // The time of a leave is not in the state, but it came after the join.
+    for (const Node of remote.LeftMembers) this.#leaveIntent({ LTime: (remote.StatusLTimes.get(Node) ?? 0) + 1, Node, Prune: false });
+    const left = new Set(remote.LeftMembers);
+    for (const [Node, LTime] of remote.StatusLTimes) if (!left.has(Node)) this.#joinIntent({ LTime, Node });
+    this.events.merge(remote.Events, remote.EventLTime, join && this.#joins > 0);
+  }
+
+  ackPayload(): Uint8Array {
+    return new Uint8Array(0);
+  }
+
+  pingAnswered(): void {
+    // Network coordinates would learn from this.
+  }
+
+  // ── Intents ──
+
+  /** True when it is news that others should hear. */
+  #joinIntent(message: SerfJoin): boolean {
+    this.clock.witness(message.LTime);
+    const member = this.#members.get(message.Node);
+    if (member === undefined) return this.#intents.add(message.Node, { type: 'join', lamportTime: message.LTime, at: this.#ports.timers.now });
+    if (message.LTime <= member.statusTime) return false;
+    member.statusTime = message.LTime;
+    if (member.status === 'leaving' && !(message.Node === this.#options.name && this.#phase !== 'running')) {
+      member.status = 'alive';
+      member.pruneWhenGone = false;
+    }
+    return true;
+  }
+
+  #leaveIntent(message: SerfLeave): boolean {
+    this.clock.witness(message.LTime);
+    const member = this.#members.get(message.Node);
+    if (member === undefined) return this.#intents.add(message.Node, { type: 'leave', lamportTime: message.LTime, at: this.#ports.timers.now });
+    if (message.LTime <= member.statusTime) return false;
+    if (message.Node === this.#options.name && this.#phase === 'running') {
+      this.broadcastJoin(); // We do not leave: that is newer than what we were told.
+      return false;
+    }
+    member.statusTime = message.LTime;
+    switch (member.status) {
+      case 'alive':
+        // A live member refutes; until then it only counts as leaving, so that a prune cannot hide it.
+        member.status = 'leaving';
+        member.pruneWhenGone = message.Prune;
+        return true;
+      case 'leaving':
+        member.pruneWhenGone ||= message.Prune;
+        return true;
+      case 'failed':
+        member.status = 'left';
+        member.goneAt = this.#ports.timers.now;
+        this.#log('info', `member '${member.name}' was failed and is now held to have left`, { node: member.name });
+        this.#ports.emit({ type: 'member-leave', member: member.picture() });
+        if (message.Prune) this.#forget(member);
+        return true;
+      case 'left':
+        if (message.Prune) this.#forget(member);
+        return true;
+    }
+  }
+
+  #forget(member: MemberState): void {
+    this.#members.delete(member.name);
+    this.#log('info', `member '${member.name}' is forgotten`, { node: member.name });
+    this.#ports.emit({ type: 'member-reap', member: member.picture() });
+  }
+
+  #reap(): void {
+    const { now } = this.#ports.timers;
+    this.#ports.timers.after(reapIntervalMs, () => this.#reap());
+    this.#intents.expire(now);
+    for (const member of this.#members.values()) {
+      const limit = member.status === 'failed' ? this.#options.reconnectTimeoutMs : member.status === 'left' ? this.#options.tombstoneTimeoutMs : Infinity;
+      if (member.node !== this.swim.table.self && now - member.goneAt > limit) this.#forget(member);
+    }
+  }
+
+  /** Now and then one failed member is tried again; the more are alive, the less often each of them tries. */
+  #reconnect(): void {
+    const { timers, random } = this.#ports;
+    timers.after(this.#options.reconnectIntervalMs, () => this.#reconnect());
+    if (this.#phase !== 'running') return;
+    const failed: MemberState[] = [];
+    let alive = 0;
+    for (const member of this.#members.values()) {
+      if (member.status === 'failed') failed.push(member);
+      else if (member.status === 'alive' && member.node !== this.swim.table.self) alive++;
+    }
+    if (failed.length === 0 || random.float() > failed.length / Math.max(1, alive)) return;
+    const member = failed[random.below(failed.length)] as MemberState;
+    this.swim.pushPull(member.node.endpoint, true, (failure) => {
+      if (failure !== undefined) this.#log('debug', `failed member '${member.name}' is still not to be reached: ${failure.message}`, { node: member.name, code: failure.code });
+      else this.broadcastJoin();
+    });
+  }
+
+  // ── Gossip ──
+
+  #broadcast(queue: BroadcastQueue, message: Uint8Array, options: BroadcastOptions = {}): void {
+    queue.add(message, options);
+    this.swim.gossipSoon();
+  }
+
+  /** Passes on what came in a packet, whose bytes are not ours to keep. */
+  #rebroadcast(queue: BroadcastQueue, message: Uint8Array): void {
+    this.#broadcast(queue, message.slice());
+  }
+
+  /** Goes on when the step is done or the time is up, whichever is first. */
+  #withTimeout(timeoutMs: number, step: (next: () => void) => void, then: () => void): void {
+    let over = false;
+    const next = (): void => {
+      if (over) return;
+      over = true;
+      this.#ports.timers.cancel(timer);
+      then();
+    };
+    const timer = this.#ports.timers.after(timeoutMs, next);
+    step(next);
+  }
+
+  #log(level: LogLevel, message: string, fields: Readonly<Record<string, unknown>> = {}): void {
+    this.#ports.sink.log(level, message, fields);
+  }
+}

@@ -1,0 +1,211 @@
+import { encodeCompound } from '../wire/compound.ts';
+import { ackCodec, encodeMessage, indirectPingCodec, messageType, nackCodec, pingCodec, suspectCodec } from '../wire/gossip-messages.ts';
+import type { Ack, IndirectPing, Nack, Ping } from '../wire/gossip-messages.ts';
+import { ipFromBytes, ipToBytes } from '../wire/ip-address.ts';
+import type { Endpoint } from '../wire/ip-address.ts';
+import type { MemberTable, TableContext } from './member-table.ts';
+import { isGone } from './member-table.ts';
+import type { Scheduled } from './timers.ts';
+import type { DialOutcome, SwimNode } from './types.ts';
+
+export interface ProberContext extends TableContext {
+  /** Sends with as much gossip as fits. */
+  sendWithGossip(to: Endpoint, message: Uint8Array): void;
+  dial(to: Endpoint, message: Uint8Array, timeoutMs: number, done: (outcome: DialOutcome) => void): void;
+}
+
+/** One probe of one member. */
+interface Round {
+  readonly node: SwimNode;
+  readonly sequence: number;
+  readonly sentAt: number;
+  /** When the member is accused unless something was heard of it. */
+  readonly concludeAt: number;
+  timer: Scheduled | undefined;
+  indirect: boolean;
+  nacksExpected: number;
+  nacks: number;
+  answeredStream: boolean;
+}
+
+/** A ping that we send for somebody else. */
+interface Relay {
+  readonly forward: () => void;
+  readonly timer: Scheduled;
+}
+
+/** Others can make us ping this many members for them at one time; further requests are dropped. */
+const relaysMax = 1024;
+/** Protocol versions from which on a member understands ping over a stream, and nack. */
+const streamPingVersion = 3;
+const nackVersion = 4;
+
+/**
+ * SWIM's failure detector with Lifeguard's additions: each round pings one member; if that is not answered in time,
+ * others are asked to, and a stream is tried; if nothing was heard by the end of the round, the member is accused.
+ */
+export class Prober {
+  readonly #context: ProberContext;
+  readonly #table: MemberTable;
+  readonly #relays = new Map<number, Relay>();
+  #round: Round | undefined;
+  #position = 0;
+  #overdue = false;
+  #sequence: number;
+
+  constructor(context: ProberContext, table: MemberTable) {
+    this.#context = context;
+    this.#table = table;
+    this.#sequence = context.random.uint32();
+  }
+
+  /** Every probe interval. A round that runs longer makes the next one late, never doubled. */
+  tick(): void {
+    if (this.#round === undefined) this.#begin();
+    else this.#overdue = true;
+  }
+
+  handlePing(ping: Ping, from: Endpoint): void {
+    const { options, delegate, sink } = this.#context;
+    if (ping.Node !== '' && ping.Node !== options.name) {
+      sink.log('debug', `a ping for '${ping.Node}' came here`, { from: from.host });
+      return;
+    }
+    const ack = encodeMessage(messageType.ack, ackCodec, { SeqNo: ping.SeqNo, Payload: delegate.ackPayload() });
+    this.#context.sendWithGossip(replyAddress(ping, from), ack);
+  }
+
+  handleAck(ack: Ack): void {
+    const round = this.#round;
+    if (round !== undefined && round.sequence === ack.SeqNo) {
+      if (!round.indirect) this.#context.delegate.pingAnswered(round.node, this.#context.timers.now - round.sentAt, ack.Payload);
+      this.#finish(round, -1);
+      return;
+    }
+    const relay = this.#relays.get(ack.SeqNo);
+    if (relay === undefined) return;
+    this.#context.timers.cancel(relay.timer);
+    this.#relays.delete(ack.SeqNo);
+    relay.forward();
+  }
+
+  handleNack(nack: Nack): void {
+    if (this.#round?.sequence === nack.SeqNo) this.#round.nacks++;
+  }
+
+  /** Somebody cannot reach a member and asks us to try. */
+  handleIndirectPing(request: IndirectPing, from: Endpoint): void {
+    const { timers, options } = this.#context;
+    if (this.#relays.size >= relaysMax || request.Port === 0 || (request.Target.length !== 4 && request.Target.length !== 16)) return;
+    const asker = replyAddress(request, from);
+    const sequence = this.#nextSequence();
+    const timer = timers.after(options.timing.probeTimeoutMs, () => {
+      this.#relays.delete(sequence);
+      if (request.Nack) this.#context.sendWithGossip(asker, encodeMessage(messageType.nack, nackCodec, { SeqNo: request.SeqNo }));
+    });
+    const forward = (): void => this.#context.sendWithGossip(asker, encodeMessage(messageType.ack, ackCodec, { SeqNo: request.SeqNo, Payload: new Uint8Array(0) }));
+    this.#relays.set(sequence, { forward, timer });
+    this.#context.sendWithGossip({ host: ipFromBytes(request.Target), port: request.Port }, this.#ping(sequence, request.Node));
+  }
+
+  #begin(): void {
+    const node = this.#nextTarget();
+    if (node === undefined) return;
+    const { timers, awareness, options } = this.#context;
+    const sequence = this.#nextSequence();
+    const round: Round = {
+      node, sequence, sentAt: timers.now, concludeAt: timers.now + awareness.scale(options.timing.probeIntervalMs),
+      timer: undefined, indirect: false, nacksExpected: 0, nacks: 0, answeredStream: false,
+    };
+    this.#round = round;
+    round.timer = timers.after(options.timing.probeTimeoutMs, () => this.#askOthers(round));
+    const ping = this.#ping(sequence, node.name);
+    if (node.state === 'alive') {
+      this.#context.sendWithGossip(node.endpoint, ping);
+      return;
+    }
+    // Lifeguard's buddy: a suspect hears of the accusation from its own prober, so that it can refute at once.
+    const accusation = encodeMessage(messageType.suspect, suspectCodec, { Incarnation: node.incarnation, Node: node.name, From: options.name });
+    this.#context.sink.sendPacket(node.endpoint, encodeCompound([ping, accusation]), (node.versions[1] ?? 0) >= 5);
+  }
+
+  #nextTarget(): SwimNode | undefined {
+    for (let looked = 0; looked <= this.#table.size; looked++) {
+      if (this.#position >= this.#table.ring.length) {
+        this.#table.resetRing();
+        this.#position = 0;
+      }
+      const node = this.#table.ring[this.#position++];
+      if (node !== undefined && node !== this.#table.self && !isGone(node)) return node;
+    }
+    return undefined;
+  }
+
+  #askOthers(round: Round): void {
+    const { options, timers } = this.#context;
+    round.indirect = true;
+    const { node } = round;
+    const helpers = this.#table.pick(options.timing.indirectChecks, (peer) => peer !== this.#table.self && peer !== node && peer.state === 'alive');
+    for (const helper of helpers) {
+      const nack = (helper.versions[1] ?? 0) >= nackVersion;
+      if (nack) round.nacksExpected++;
+      const request = encodeMessage(messageType.indirectPing, indirectPingCodec, {
+        SeqNo: round.sequence, Target: ipToBytes(node.endpoint.host) ?? new Uint8Array(4), Port: node.endpoint.port, Node: node.name, Nack: nack, ...this.#source(),
+      });
+      this.#context.sendWithGossip(helper.endpoint, request);
+    }
+    if ((node.versions[1] ?? 0) >= streamPingVersion) {
+      this.#context.dial(node.endpoint, this.#ping(round.sequence, node.name), Math.max(1, round.concludeAt - timers.now), (outcome) => {
+        round.answeredStream = outcome.type === 'reply' && outcome.message.type === 'ack' && outcome.message.ack.SeqNo === round.sequence;
+      });
+    }
+    round.timer = timers.at(round.concludeAt, () => this.#conclude(round));
+  }
+
+  #conclude(round: Round): void {
+    const { sink, options } = this.#context;
+    const { node } = round;
+    if (round.answeredStream) {
+      sink.log('warn', `member '${node.name}' answers over TCP but not over UDP: let UDP port ${node.endpoint.port} through`, { node: node.name });
+      this.#finish(round, -1);
+      return;
+    }
+    // A helper that does not even say "no answer" is a sign that we are the slow one.
+    const unwell = round.nacksExpected > 0 ? Math.max(0, round.nacksExpected - round.nacks) : 1;
+    // It may have died, left or been acquitted by newer news meanwhile.
+    if (!isGone(node)) {
+      sink.log('info', `member '${node.name}' does not answer: it is under suspicion`, { node: node.name });
+      this.#table.suspect({ Incarnation: node.incarnation, Node: node.name, From: options.name });
+    }
+    this.#finish(round, unwell);
+  }
+
+  #finish(round: Round, awarenessDelta: number): void {
+    this.#context.timers.cancel(round.timer);
+    this.#context.awareness.apply(awarenessDelta);
+    this.#round = undefined;
+    if (!this.#overdue) return;
+    this.#overdue = false;
+    this.#begin();
+  }
+
+  #ping(sequence: number, node: string): Uint8Array {
+    return encodeMessage(messageType.ping, pingCodec, { SeqNo: sequence, Node: node, ...this.#source() });
+  }
+
+  #source(): { readonly SourceAddr: Uint8Array; readonly SourcePort: number; readonly SourceNode: string } {
+    const { advertise, name } = this.#context.options;
+    return { SourceAddr: ipToBytes(advertise.host) ?? new Uint8Array(4), SourcePort: advertise.port, SourceNode: name };
+  }
+
+  #nextSequence(): number {
+    this.#sequence = (this.#sequence + 1) >>> 0;
+    return this.#sequence;
+  }
+}
+
+/** Where the asker wants its answer: what it says, or else where the packet came from. */
+function replyAddress(asked: { readonly SourceAddr: Uint8Array; readonly SourcePort: number }, from: Endpoint): Endpoint {
+  const said = (asked.SourceAddr.length === 4 || asked.SourceAddr.length === 16) && asked.SourcePort > 0;
+  return said ? { host: ipFromBytes(asked.SourceAddr), port: asked.SourcePort } : from;
+}

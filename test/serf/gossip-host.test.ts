@@ -1,0 +1,190 @@
+import { afterEach, describe, expect, test } from 'vitest';
+import { TroupeError } from '../../src/base/errors.ts';
+import { aesGcmCipher } from '../../src/host/aes-gcm-cipher.ts';
+import { HostClock } from '../../src/host/clock.ts';
+import { createRandom } from '../../src/host/random.ts';
+import { TcpStreams } from '../../src/host/tcp.ts';
+import { UdpDatagrams } from '../../src/host/udp.ts';
+import { startGossip } from '../../src/node/gossip.ts';
+import type { Gossip, GossipEvent, GossipOptions, GossipPorts } from '../../src/node/gossip.ts';
+import { silentLog } from '../../src/ports/log.ts';
+import type { Log } from '../../src/ports/log.ts';
+import { poll } from '../poll.ts';
+
+const running: Gossip[] = [];
+afterEach(async () => {
+  await Promise.all(running.splice(0).map((gossip) => gossip.close()));
+});
+
+function ports(log: Log = silentLog): GossipPorts {
+  return { datagrams: new UdpDatagrams(), streams: new TcpStreams(), clock: new HostClock(), random: createRandom(), cipher: aesGcmCipher, log };
+}
+
+function collectingLog(lines: string[]): Log {
+  const add = (message: string): void => void lines.push(message);
+  const log: Log = { trace: add, debug: add, info: add, warn: add, error: add, child: () => log };
+  return log;
+}
+
+async function start(name: string, options: Partial<GossipOptions> = {}, log?: Log): Promise<Gossip> {
+  const gossip = await startGossip({ name, bind: { host: '127.0.0.1', port: 0 }, profile: 'local', tags: {}, ...options }, ports(log));
+  running.push(gossip);
+  return gossip;
+}
+
+const statuses = (gossip: Gossip): Record<string, string> => Object.fromEntries(gossip.members().map((member) => [member.name, member.status]));
+
+describe('gossip over real sockets', () => {
+  test('two nodes join, see tags and their change, and a leave', async () => {
+    const a = await start('a', { tags: { role: 'web' } });
+    const b = await start('b');
+    const seen: string[] = [];
+    b.onEvent((event: GossipEvent) => seen.push('member' in event ? `${event.type} ${event.member.name}` : event.type));
+    expect(await b.join([a.address])).toEqual({ joined: 1, errors: [] });
+    await poll(() => expect(statuses(a)).toEqual({ a: 'alive', b: 'alive' }));
+    await poll(() => expect(statuses(b)).toEqual({ a: 'alive', b: 'alive' }));
+    expect(b.member('a')?.tags).toEqual({ role: 'web' });
+    a.setTags({ role: 'db', zone: 'x' });
+    await poll(() => expect(b.member('a')?.tags).toEqual({ role: 'db', zone: 'x' }));
+    await a.leave();
+    await poll(() => expect(statuses(b)).toEqual({ a: 'left', b: 'alive' }));
+    expect(statuses(a)['a']).toBe('left');
+    expect(seen).toEqual(['member-join a', 'member-update a', 'member-leave a']);
+  });
+
+  test('UDP and TCP share one port; stats count', async () => {
+    const a = await start('a');
+    expect(a.address.port).toBeGreaterThan(0);
+    expect(a.local.address).toEqual(a.address);
+    const b = await start('b');
+    await b.join([a.address]);
+    await poll(() => expect(b.stats().packetsReceived).toBeGreaterThan(0));
+    expect(b.stats()).toMatchObject({ members: 2, alive: 2, failed: 0, encrypted: false });
+  });
+
+  test('a member that dies is failed; noteDead says so at once; what lives refutes', async () => {
+    const a = await start('a');
+    const b = await start('b');
+    const c = await start('c');
+    await b.join([a.address]);
+    await c.join([a.address]);
+    await poll(() => expect(statuses(c)).toEqual({ a: 'alive', b: 'alive', c: 'alive' }));
+    a.noteDead('b', 'its connections were refused');
+    expect(a.member('b')?.status).toBe('failed');
+    await poll(() => expect(a.member('b')).toMatchObject({ status: 'alive', incarnation: 2 }));
+    await b.close();
+    a.noteDead('b', 'its connections were refused');
+    await poll(() => expect(c.member('b')?.status).toBe('failed'), 1000);
+    await c.close();
+    await poll(() => expect(a.member('c')?.status).toBe('failed'), 20_000);
+  });
+
+  test('forceLeave turns failed into left, and prune forgets', async () => {
+    const [a, b, c] = [await start('a'), await start('b'), await start('c')];
+    await b.join([a.address]);
+    await c.join([a.address]);
+    await poll(() => expect(b.stats().alive).toBe(3));
+    await c.close();
+    a.noteDead('c', 'test');
+    await poll(() => expect(b.member('c')?.status).toBe('failed'));
+    b.forceLeave('c');
+    await poll(() => expect(a.member('c')?.status).toBe('left'));
+    a.forceLeave('c', true);
+    await poll(() => expect(b.member('c')).toBeUndefined());
+    // A live member refutes a prune, and nobody loses sight of it.
+    a.forceLeave('b', true);
+    expect(a.member('b')?.status).toBe('leaving');
+    await poll(() => expect(a.member('b')?.status).toBe('alive'));
+  });
+
+  test('keys: plain, strange and fitting ones', async () => {
+    const key = (fill: number): Uint8Array => new Uint8Array(32).fill(fill);
+    const lines: string[] = [];
+    const a = await start('a', { keys: [key(1), key(2)] }, collectingLog(lines));
+    const plain = await start('plain');
+    const strange = await start('strange', { keys: [key(3)] });
+    const fitting = await start('fitting', { keys: [key(2)] });
+    expect((await plain.join([a.address])).errors).toMatchObject([{ code: 'REMOTE_ENCRYPTED', message: 'Remote state is encrypted and encryption is not configured' }]);
+    expect((await strange.join([a.address])).errors).toMatchObject([{ code: 'WRONG_KEY', message: 'No installed keys could decrypt the message' }]);
+    expect((await fitting.join([a.address])).errors).toMatchObject([{ code: 'WRONG_KEY' }]); // a answers with its primary key
+    fitting.setKeys([key(2), key(1)]);
+    expect(await fitting.join([a.address])).toEqual({ joined: 1, errors: [] });
+    await poll(() => expect(statuses(a)).toEqual({ a: 'alive', fitting: 'alive' }));
+    expect((await a.join([plain.address])).errors).toMatchObject([{ code: 'REMOTE_PLAINTEXT' }]);
+    expect(lines.some((line) => line.includes('Encryption is configured but remote state is not encrypted'))).toBe(true);
+    expect(() => a.setKeys([])).toThrow(TroupeError);
+    expect(() => a.setKeys([new Uint8Array(5)])).toThrow('5 bytes');
+  });
+
+  test('join tells for each address what went wrong', async () => {
+    const a = await start('a');
+    const b = await start('b');
+    const result = await b.join([{ host: '127.0.0.1', port: 1 }, a.address, { host: '127.0.0.1', port: 0 }]);
+    expect(result.joined).toBe(1);
+    expect(result.errors.map((error) => error.code).sort()).toEqual(['BAD_ADDRESS', 'REFUSED']);
+    const aborted = AbortSignal.abort();
+    expect((await b.join([a.address], aborted)).errors).toMatchObject([{ code: 'ABORTED' }]);
+    expect(await b.join([b.address, b.address])).toEqual({ joined: 1, errors: [] });
+  });
+
+  test('what cannot be started says why', async () => {
+    await expect(start('')).rejects.toMatchObject({ code: 'BAD_NODE_NAME' });
+    await expect(start('x'.repeat(129))).rejects.toMatchObject({ code: 'BAD_NODE_NAME', fields: { size: 129 } });
+    await expect(start('a', { tags: { t: 'x'.repeat(600) } })).rejects.toMatchObject({ code: 'TAGS_TOO_LARGE', message: expect.stringContaining('607 bytes') });
+    await expect(start('a', { bind: { host: '0.0.0.0', port: 0 } })).rejects.toMatchObject({ code: 'ADVERTISE_NEEDED' });
+    await expect(start('a', { keys: [new Uint8Array(3)] })).rejects.toMatchObject({ code: 'BAD_KEY' });
+    const a = await start('a');
+    await expect(start('b', { bind: a.address })).rejects.toMatchObject({ code: 'ADDRESS_IN_USE', message: expect.stringContaining(String(a.address.port)) });
+    expect(() => a.setTags({ t: 'x'.repeat(600) })).toThrow(expect.objectContaining({ code: 'TAGS_TOO_LARGE' }));
+  });
+
+  test('a second node of the same name is a conflict that it and the others hear of', async () => {
+    const a = await start('a');
+    const b = await start('b');
+    const other = await start('b');
+    const conflicts: GossipEvent[] = [];
+    for (const node of [a, other]) node.onEvent((event) => void (event.type === 'name-conflict' && conflicts.push(event)));
+    await b.join([a.address]);
+    await other.join([a.address]);
+    await poll(() => expect(conflicts).toMatchObject([{ name: 'b', own: false, known: b.address, claimed: other.address }, { name: 'b', own: true, known: other.address, claimed: b.address }]));
+    expect(a.member('b')?.address).toEqual(b.address);
+  });
+
+  test('killer packets and noise leave it alive', async () => {
+    const a = await start('a');
+    const socket = await new UdpDatagrams().bind({ host: '127.0.0.1', port: 0 }, () => {});
+    for (const packet of ['07010000', '0c00000000', '', 'ff', '0980', '04', '0883']) socket.send(Buffer.from(packet, 'hex'), a.address);
+    await poll(() => expect(Object.values(a.stats().packetsRefused).reduce((sum, n) => sum + n, 0)).toBeGreaterThanOrEqual(6));
+    await socket.close();
+    const b = await start('b');
+    expect((await b.join([a.address])).joined).toBe(1);
+  });
+});
+
+describe('user events and queries', () => {
+  test('reach all, are answered, and are not kept for latecomers by a lone node', async () => {
+    const a = await start('a');
+    a.userEvent('early', Buffer.from('x'));
+    a.query('early', new Uint8Array(0), { timeoutMs: 50 }, () => {});
+    await poll(() => expect(a.stats()).toMatchObject({ eventQueue: 0, queryQueue: 0 }));
+    const b = await start('b', { tags: { role: 'web' } });
+    const seen: string[] = [];
+    b.onEvent((event) => {
+      if (event.type === 'user') seen.push(`event ${event.name} ${Buffer.from(event.payload).toString()}`);
+      if (event.type === 'query') {
+        seen.push(`query ${event.name}`);
+        expect(event.respond(Buffer.from('pong'))).toBe(true);
+        expect(event.respond(Buffer.from('pong'))).toBe(false);
+      }
+    });
+    await b.join([a.address]);
+    a.userEvent('deploy', Buffer.from('v2'));
+    const records: string[] = [];
+    a.query('ask', new Uint8Array(0), { tags: { role: '^w' }, acknowledge: true, timeoutMs: 500 }, (record) => records.push(record.type === 'done' ? 'done' : `${record.type} ${record.from}`));
+    await poll(() => expect(records.at(-1)).toBe('done'));
+    expect(records.sort()).toEqual(['ack b', 'done', 'response b']);
+    await poll(() => expect(seen.sort()).toEqual(['event deploy v2', 'query ask']));
+    expect(() => a.userEvent('big', new Uint8Array(600))).toThrow(expect.objectContaining({ code: 'EVENT_TOO_LARGE' }));
+    expect(() => a.query('big', new Uint8Array(1100), {}, () => {})).toThrow(expect.objectContaining({ code: 'QUERY_TOO_LARGE' }));
+  });
+});
