@@ -83,7 +83,7 @@ export function findCommand(bytes: Uint8Array, start: number, end: number): Comm
 function fingerprintOf(bytes: Uint8Array, start: number, end: number): number {
   const length = end - start;
   const first = bytes[start] as number;
-  const middle = bytes[start + (length >> 1)] as number;
+  const second = length > 1 ? (bytes[start + 1] as number) : 0;
   const last = bytes[end - 1] as number;
-  return (length << 24) ^ (first << 16) ^ (middle << 8) ^ last;
+  return (length << 24) ^ (first << 16) ^ (second << 8) ^ last;
 }

@@ -506,8 +506,9 @@ export class Connection implements StreamHandler {
 
   #endRetrieval(): void {
     const retrieval = this.#retrieval;
-    if (retrieval === undefined) {
-      this.#output().write(this.#failure ?? answers.end);
+    // Nothing left to wait for: a slot without a request would never be flushed.
+    if (retrieval === undefined || this.#queue.length === 0) {
+      this.#output().write(retrieval?.failure ?? this.#failure ?? answers.end);
       return;
     }
     retrieval.failure ??= this.#failure;

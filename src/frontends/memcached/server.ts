@@ -82,10 +82,13 @@ class Server implements MemcachedServer, ConnectionHost {
     for (const connection of this.#open) connection.finish();
     if (this.#open.size === 0) return;
     await new Promise<void>((resolve) => {
-      this.#onAllClosed = resolve;
-      this.#options.clock.at(this.#options.clock.now() + this.limits.closeGraceMs, () => {
+      const grace = this.#options.clock.at(this.#options.clock.now() + this.limits.closeGraceMs, () => {
         for (const connection of this.#open) connection.stream.destroy();
       });
+      this.#onAllClosed = () => {
+        grace.cancel();
+        resolve();
+      };
     });
   }
 
