@@ -84,22 +84,26 @@ class Chaos {
   /** Each run has likings of its own (swarm testing): a fault that is common in one run never happens in another. */
   #weigh(): (readonly [weight: number, act: () => void])[] {
     const group = this.#group;
-    const some = (weight: number): number => (this.#prng.chance(0.3) ? 0 : weight * (this.#prng.chance(0.2) ? 4 : 1) * this.#prng.float());
+    const prng = this.#prng;
+    const some = (weight: number): number => (prng.chance(0.3) ? 0 : weight * (prng.chance(0.2) ? 4 : 1) * prng.float());
+    const theme = prng.pick(['mixed', 'mixed', 'elections', 'isolation', 'membership'] as const);
+    const themed = (weight: number, themes: readonly string[]): number => (theme === 'mixed' ? some(weight) : themes.includes(theme as string) ? 15 + 15 * prng.float() : some(2));
     return [
-      [40, () => this.#propose()],
-      [some(15), () => this.#read()],
-      [some(8), () => this.#crash()],
+      [theme === 'elections' ? 8 : 30, () => this.#propose()],
+      [themed(15, []), () => this.#read()],
+      [themed(8, []), () => this.#crash()],
       [10, () => this.#restart()],
-      [some(8), () => this.#crashAndRestart()],
-      [some(6), () => this.#partition()],
-      [4, () => group.heal()],
-      [some(20), () => this.#change()],
-      [some(3), () => this.#transfer()],
-      [some(6), () => this.#compact()],
-      [some(6), () => this.#pause()],
-      [some(6), () => this.#campaign()],
-      [some(12), () => this.#campaignAll()],
-      [some(4), () => this.#report()],
+      [themed(8, ['elections', 'isolation']), () => this.#crashAndRestart()],
+      [themed(6, []), () => this.#partition()],
+      [themed(6, ['isolation', 'membership']), () => this.#isolateLeader()],
+      [theme === 'isolation' || theme === 'membership' ? 25 : 4, () => group.heal()],
+      [themed(20, ['membership']), () => this.#change()],
+      [themed(3, []), () => this.#transfer()],
+      [themed(6, []), () => this.#compact()],
+      [themed(6, []), () => this.#pause()],
+      [themed(6, ['isolation']), () => this.#campaign()],
+      [themed(12, ['elections']), () => this.#campaignAll()],
+      [themed(4, []), () => this.#report()],
     ];
   }
 
@@ -161,9 +165,21 @@ class Chaos {
     else for (let i = 0; i < 3; i++) this.#group.cut.add(`${this.#prng.pick(ids)}>${this.#prng.pick(ids)}`);
   }
 
-  #change(): void {
+  /** The leader goes on alone for a while: what it appends then, entries and configurations, is taken back later. */
+  #isolateLeader(): void {
+    const leader = this.#group.leader?.id;
+    if (leader === undefined) return;
+    const others = [...this.#group.members.keys()].filter((id) => id !== leader);
+    const friend = this.#prng.chance(0.3) ? others.splice(this.#prng.below(others.length), 1) : [];
+    this.#group.partition([leader, ...friend], others);
+    if (this.#prng.chance(0.5)) this.#change(leader);
+    this.#propose();
+    for (const id of others) if (this.#prng.chance(0.5) && this.#group.member(id).raft) this.#group.do(id, (raft) => raft.campaign(this.#group.now, { leaderKnownDead: leader }));
+  }
+
+  #change(of?: string): void {
     const group = this.#group;
-    const leader = group.leader;
+    const leader = group.live.find((member) => member.id === of)?.raft ?? this.#prng.pick(group.live.filter((member) => member.raft?.role === 'leader'))?.raft;
     if (leader === undefined) return;
     const type = this.#prng.pick(['add-learner', 'promote', 'promote', 'demote', 'remove'] as const) as ConfigurationChange['type'];
     const { voters, learners } = leader.configuration;

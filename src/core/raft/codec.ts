@@ -74,6 +74,7 @@ export function encodeMessage(message: Message): Uint8Array {
       break;
     case 'heartbeat-response':
       writer.number(message.round);
+      writer.number(message.lastIndex);
       break;
     case 'snapshot':
       writeSnapshot(writer, message.snapshot);
@@ -122,7 +123,7 @@ function readMessage(reader: Reader): Message {
     case 'heartbeat':
       return { type, ...envelope, commit: reader.number(), round: reader.number() };
     case 'heartbeat-response':
-      return { type, ...envelope, round: reader.number() };
+      return { type, ...envelope, round: reader.number(), lastIndex: reader.number() };
     case 'snapshot':
       return { type, ...envelope, snapshot: readSnapshot(reader) };
     case 'timeout-now':

@@ -159,11 +159,8 @@ export class Leadership {
     if (progress === undefined) return;
     const { log } = this.#core;
     if (message.rejected) {
-      if (message.lastIndex < progress.match) {
-        // It lost what it had acknowledged: a wiped disk (or an old answer, and then this costs a round trip). Start over.
-        progress.match = 0;
-        progress.restart();
-      } else {
+      if (message.lastIndex < progress.match) progress.lost();
+      else {
         const hint = log.lastIndexWithTermAtMost(message.hintIndex, message.hintTerm).index;
         progress.rejected(message.index, hint);
       }
@@ -181,6 +178,7 @@ export class Leadership {
   onHeartbeatResponse(now: number, message: HeartbeatResponse): void {
     const progress = this.#heardFrom(message.from, now);
     if (progress === undefined) return;
+    if (message.lastIndex < progress.match) progress.lost();
     progress.probeSent = false;
     progress.owed = progress.match < this.#core.log.lastIndex;
     if (progress.state === 'snapshot' && now - progress.snapshotSentAt >= this.#core.timing.snapshotRetryMs) progress.becomeProbe();

@@ -67,6 +67,12 @@ export class Progress {
     this.toldCommit = 0;
   }
 
+  /** Its log ends before what it had acknowledged: a wiped disk. Or an old answer came late: then this costs a round trip. */
+  lost(): void {
+    this.match = 0;
+    this.restart();
+  }
+
   /** It holds the log up to `index`. True if that was news. */
   acknowledged(index: number): boolean {
     const isNews = index > this.match;

@@ -147,7 +147,7 @@ export class Raft {
   /** Tells a leader that was deposed without knowing it, or whose rejoining member is in a later term. */
   #onStale(message: Message): void {
     if (message.type !== 'append' && message.type !== 'heartbeat' && message.type !== 'snapshot') return;
-    this.#core.send({ type: 'heartbeat-response', from: this.id, to: message.from, term: this.term, round: 0 });
+    this.#core.send({ type: 'heartbeat-response', from: this.id, to: message.from, term: this.term, round: 0, lastIndex: this.lastIndex });
   }
 
   /** False for a message of a second leader of our own term, which only dropVoters can make possible. */
@@ -201,7 +201,7 @@ export class Raft {
   #onHeartbeat(message: HeartbeatRequest): void {
     const core = this.#core;
     core.commitIndex = Math.max(core.commitIndex, Math.min(message.commit, core.log.lastIndex));
-    core.send({ type: 'heartbeat-response', from: this.id, to: message.from, term: this.term, round: message.round });
+    core.send({ type: 'heartbeat-response', from: this.id, to: message.from, term: this.term, round: message.round, lastIndex: core.log.lastIndex });
   }
 
   #onSnapshot(message: SnapshotRequest): void {

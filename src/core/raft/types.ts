@@ -163,6 +163,8 @@ export interface HeartbeatRequest extends Envelope {
 export interface HeartbeatResponse extends Envelope {
   readonly type: 'heartbeat-response';
   readonly round: number;
+  /** Shows a leader that a member lost its disk. */
+  readonly lastIndex: number;
 }
 
 export interface SnapshotRequest extends Envelope {

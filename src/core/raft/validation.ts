@@ -21,7 +21,7 @@ export function isPlausible(message: Message, self: string): boolean {
     case 'heartbeat':
       return isCount(message.commit) && isCount(message.round);
     case 'heartbeat-response':
-      return isCount(message.round);
+      return isCount(message.round) && isCount(message.lastIndex);
     case 'snapshot':
       return isPlausibleSnapshot(message.snapshot, message.term);
     case 'timeout-now':
