@@ -7,7 +7,7 @@ import { silentLog } from '../../src/ports/log.ts';
 import type { Stream, StreamHandler, Streams } from '../../src/ports/streams.ts';
 import type { Prng } from '../../src/base/prng.ts';
 
-export const latin1 = new TextDecoder('latin1');
+export const latin1: TextDecoder = new TextDecoder('latin1');
 export function bytesOf(text: string): Uint8Array {
   return Uint8Array.from(text, (char) => char.charCodeAt(0));
 }
