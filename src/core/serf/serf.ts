@@ -153,14 +153,14 @@ export class Serf implements SwimDelegate {
     this.#phase = 'leaving';
     const message: SerfLeave = { LTime: this.clock.tick(), Node: this.#options.name, Prune: false };
     this.#leaveIntent(message);
-    const goodbye = (): void => this.#withTimeout(broadcastTimeoutMs, (next) => this.swim.leave(next), () => {
+    const goodbye = (): void => this.#withTimeout(this.#stepTimeoutMs(), (next) => this.swim.leave(next), () => {
       this.#phase = 'left';
       if (!this.swim.hasPeers()) return done();
       this.#ports.timers.after(2 * this.#options.timing.gossipIntervalMs, done);
     });
     if (!this.swim.hasPeers()) return goodbye();
     const encoded = encodeSerfMessage(serfType.leave, serfLeaveCodec, message);
-    this.#withTimeout(broadcastTimeoutMs, (next) => this.#broadcast(this.#intentQueue, encoded, { name: message.Node, finished: next }), goodbye);
+    this.#withTimeout(this.#stepTimeoutMs(), (next) => this.#broadcast(this.#intentQueue, encoded, { name: message.Node, finished: next }), goodbye);
     this.swim.sendToAll(userMessage(encoded));
   }
 
@@ -402,6 +402,11 @@ export class Serf implements SwimDelegate {
   /** Passes on what came in a packet, whose bytes are not ours to keep. */
   #rebroadcast(queue: BroadcastQueue, message: Uint8Array): void {
     this.#broadcast(queue, message.slice());
+  }
+
+  /** Where each member is told directly, one gossip round more is enough; else the message must have gone round. */
+  #stepTimeoutMs(): number {
+    return this.swim.fewMembers ? this.#options.timing.gossipIntervalMs : broadcastTimeoutMs;
   }
 
   /** Goes on when the step is done or the time is up, whichever is first. */

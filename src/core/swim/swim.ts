@@ -176,9 +176,14 @@ export class Swim {
     return false;
   }
 
+  /** Few enough that each can be told directly. */
+  get fewMembers(): boolean {
+    return this.table.size <= directMembersMax;
+  }
+
   /** Sends one message to each member directly, besides gossip, if they are few. */
   sendToAll(message: Uint8Array): void {
-    if (this.table.size > directMembersMax) return;
+    if (!this.fewMembers) return;
     for (const node of this.table.nodes()) if (node !== this.table.self && !isGone(node)) this.sendDirect(node.endpoint, message);
   }
 
