@@ -1,0 +1,274 @@
+import { parseDocument } from 'yaml';
+import { TroupeError, messageOf } from '../base/errors.ts';
+import { defaultTiming } from '../core/control/map.ts';
+import type { KeyspaceOptions, LeaseTiming } from '../core/control/map.ts';
+import type { Address } from '../ports/address.ts';
+import type { LogLevel } from '../ports/log.ts';
+import { formatPath, nearestOf, problemsOf } from './config-problems.ts';
+import type { ConfigProblem } from './config-problems.ts';
+import { configSchema, gossipPort, httpPort, laterKeys, rpcPort } from './config-schema.ts';
+import type { ConfigApp, ConfigFile, ConfigKeyspace } from './config-shape.ts';
+import { nameProblem } from './config-values.ts';
+import type { AppConfig, NodeOptions } from './node-types.ts';
+
+export type { ConfigInput } from './config-shape.ts';
+
+/** Everything an agent is told: what its node needs, and what is around it. */
+export interface AgentConfig {
+  readonly node: NodeOptions;
+  /** Directory of what must survive a restart; undefined: memory only, every start is a new member. */
+  readonly data: string | undefined;
+  readonly http: HttpConfig | undefined;
+  readonly rpc: Address | undefined;
+  readonly discovery: readonly StaticDiscovery[];
+  /** SIGTERM drains and leaves; false: it stops at once. */
+  readonly leaveOnTerminate: boolean;
+  readonly logLevel: LogLevel;
+}
+
+export interface HttpConfig {
+  readonly bind: Address;
+  readonly token: string | undefined;
+  /** Serve beyond this host although there is no token. */
+  readonly allowWithoutToken: boolean;
+}
+
+/** A fixed list of hosts, asked again and again for as long as they are no members. */
+export interface StaticDiscovery {
+  readonly name: string;
+  readonly hosts: readonly Address[];
+  readonly intervalMs: number;
+}
+
+/** What a flag says, and where in the file the same would be said. */
+export interface ConfigOverride {
+  /** As the user wrote it, for error messages. */
+  readonly flag: string;
+  readonly path: readonly string[];
+  /** Undefined removes what the file says. */
+  readonly value: unknown;
+}
+
+export interface ConfigSource {
+  /** YAML or JSON. */
+  readonly text?: string;
+  /** Where `text` comes from, for error messages. Default 'the configuration'. */
+  readonly file?: string;
+  /** The same as an object, for programs; used when there is no text. */
+  readonly object?: unknown;
+  readonly overrides?: readonly ConfigOverride[];
+  /** When the configuration names none. */
+  readonly defaultName: string;
+  readonly version: string;
+  /** Makes a path absolute: relative ones count from the config file. */
+  readonly resolvePath: (path: string) => string;
+}
+
+/**
+ * Reads a configuration. Pure: no file is opened here.
+ * @throws TroupeError BAD_CONFIG that lists every problem, one per line, each with its place; `fields.problems` has them apart
+ */
+export function readConfig(source: ConfigSource): AgentConfig {
+  const where = source.file ?? 'the configuration';
+  const written = source.text === undefined ? (source.object ?? {}) : parseText(source.text, where);
+  if (!isMapping(written)) throw badConfig([`${where}: expected a mapping of keys to values`]);
+  const raw = merge(written, source.overrides ?? []);
+  const said = (problem: ConfigProblem): string => `${placeOf(problem.path, source.overrides ?? [], where)}: ${problem.message}`;
+
+  const early = [...laterProblems(raw), ...nameProblems(raw)];
+  const known = Object.fromEntries(Object.entries(raw).filter(([key]) => !Object.hasOwn(laterKeys, key)));
+  const parsed = configSchema.safeParse(known);
+  if (!parsed.success) throw badConfig([...early, ...problemsOf(parsed.error.issues, configSchema, known)].map(said));
+  const problems = [...early, ...contradictions(parsed.data, source.defaultName)];
+  if (problems.length > 0) throw badConfig(problems.map(said));
+  return assemble(parsed.data, source);
+}
+
+function badConfig(problems: readonly string[]): TroupeError {
+  return new TroupeError('BAD_CONFIG', problems.join('\n'), { problems });
+}
+
+function parseText(text: string, where: string): unknown {
+  try {
+    const document = parseDocument(text, { prettyErrors: false, uniqueKeys: true, logLevel: 'error' });
+    if (document.errors.length > 0) throw badConfig(document.errors.map((error) => `${where}, line ${lineOf(text, error.pos[0])}: ${error.message}`));
+    return document.toJS({ maxAliasCount: 100 }) ?? {};
+  } catch (error) {
+    if (error instanceof TroupeError) throw error;
+    throw badConfig([`${where}: ${messageOf(error)}`]);
+  }
+}
+
+function lineOf(text: string, position: number): number {
+  return text.slice(0, position).split('\n').length;
+}
+
+function isMapping(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** A copy of the file's content with the flags' values in their places. */
+function merge(written: Record<string, unknown>, overrides: readonly ConfigOverride[]): Record<string, unknown> {
+  const result = { ...written };
+  for (const { path, value } of overrides) {
+    let target = result;
+    for (const key of path.slice(0, -1)) {
+      const inner = Object.hasOwn(target, key) && isMapping(target[key]) ? { ...target[key] } : {};
+      target[key] = inner;
+      target = inner;
+    }
+    const last = path.at(-1) as string;
+    if (value === undefined) delete target[last];
+    else target[last] = value;
+  }
+  return result;
+}
+
+/** The flag, if one said it; else the file and the path of the key. */
+function placeOf(path: readonly (string | number)[], overrides: readonly ConfigOverride[], where: string): string {
+  const flag = overrides.findLast((each) => each.value !== undefined && each.path.every((part, index) => path[index] === part));
+  return flag === undefined ? (path.length === 0 ? where : `${where}: ${formatPath(path)}`) : flag.flag;
+}
+
+function laterProblems(raw: Record<string, unknown>): ConfigProblem[] {
+  return Object.keys(raw).filter((key) => Object.hasOwn(laterKeys, key)).map((key) => ({ path: [key], message: `this version has no ${laterKeys[key]} yet: remove the key` }));
+}
+
+/** Looked at before the schema is: a record of the schema would drop `__proto__` without a word. */
+function nameProblems(raw: Record<string, unknown>): ConfigProblem[] {
+  return ['apps', 'keyspaces', 'discovery', 'tags'].flatMap((section) => {
+    const entries = raw[section];
+    if (!isMapping(entries)) return [];
+    return Object.keys(entries).flatMap((name) => {
+      const problem = nameProblem(name);
+      return problem === undefined ? [] : [{ path: [section, name], message: problem }];
+    });
+  });
+}
+
+function contradictions(config: ConfigFile, defaultName: string): ConfigProblem[] {
+  const problems: ConfigProblem[] = [];
+  const add = (path: readonly (string | number)[], message: string): void => void problems.push({ path, message });
+  if (config.name === undefined) {
+    const problem = nameProblem(defaultName);
+    if (problem !== undefined) add(['name'], `is missing, and the host's name will not do: ${problem}`);
+  }
+  if (config.bootstrap !== undefined && config.sync !== undefined) add(['sync'], 'bootstrap and sync exclude each other: both say when a cluster is founded');
+  for (const [name, keyspace] of Object.entries(config.keyspaces ?? {})) {
+    const replicas = keyspace.replicas ?? keyspaceDefaults.replicas;
+    if ((keyspace.minInSync ?? 1) > replicas) add(['keyspaces', name, 'minInSync'], `is ${keyspace.minInSync}, but there are only ${replicas} replicas: no write could ever succeed`);
+  }
+  const keyspaceNames = Object.keys(config.keyspaces ?? { default: true });
+  const served = config.memcached === undefined ? undefined : (config.memcached.keyspace ?? 'default');
+  if (served !== undefined && !keyspaceNames.includes(served)) {
+    const near = nearestOf(served, keyspaceNames);
+    add(['memcached', 'keyspace'], `there is no keyspace '${served}'${near === undefined ? `; there is ${keyspaceNames.join(', ') || 'none'}` : `; did you mean '${near}'?`}`);
+  }
+  for (const [name, app] of Object.entries(config.apps ?? {})) {
+    if ((app.module === undefined) === (app.command === undefined)) add(['apps', name], 'needs either a module or a command');
+    const listed = app.nodes.flat();
+    const twice = listed.find((each, index) => listed.indexOf(each) !== index);
+    if (twice !== undefined) add(['apps', name, 'nodes'], `names '${twice}' twice`);
+  }
+  const timing = timingOf(config);
+  if (timing.renewMs * 2 > timing.leaseMs - timing.marginMs) add(['timing'], `a lease of ${timing.leaseMs} ms less its margin of ${timing.marginMs} ms leaves no room for two renewals ${timing.renewMs} ms apart: make leaseMs longer or renewMs shorter`);
+  const election = config.timing?.electionTimeoutMs;
+  if (election !== undefined && election.max <= election.min) add(['timing', 'electionTimeoutMs'], `max must be above min; they are ${election.max} and ${election.min}`);
+  const http = config.http === false ? undefined : (config.http ?? {});
+  const httpHost = http?.bind?.host ?? '127.0.0.1';
+  if (http !== undefined && !isLoopback(httpHost) && http.token === undefined && http.allowWithoutToken !== true) {
+    add(['http', 'bind'], `${httpHost} can be reached from other hosts, and there is no token: set http.token (--token), bind to 127.0.0.1, or say http.allowWithoutToken: true`);
+  }
+  return problems;
+}
+
+export function isLoopback(host: string): boolean {
+  return host === '::1' || host === 'localhost' || /^127\.\d+\.\d+\.\d+$/.test(host);
+}
+
+export const keyspaceDefaults: KeyspaceOptions = { partitions: 64, replicas: 3, acks: 'all', engine: 'memory', maxMemoryBytes: 2 ** 30, eviction: 'none', minInSync: 1 };
+
+function timingOf(config: ConfigFile): LeaseTiming {
+  return {
+    leaseMs: config.timing?.leaseMs ?? defaultTiming.leaseMs,
+    marginMs: config.timing?.marginMs ?? defaultTiming.marginMs,
+    renewMs: config.timing?.renewMs ?? defaultTiming.renewMs,
+  };
+}
+
+function assemble(config: ConfigFile, source: ConfigSource): AgentConfig {
+  const discovery = Object.entries(config.discovery ?? {}).map(([name, { hosts, intervalMs }]) => ({ name, hosts, intervalMs: intervalMs ?? 3000 }));
+  return {
+    node: nodeOptions(config, source, discovery),
+    data: config.data === undefined ? undefined : source.resolvePath(config.data),
+    http: config.http === false ? undefined : {
+      bind: config.http?.bind ?? { host: '127.0.0.1', port: httpPort },
+      token: config.http?.token,
+      allowWithoutToken: config.http?.allowWithoutToken ?? false,
+    },
+    rpc: config.rpc === undefined ? undefined : (config.rpc.bind ?? { host: '127.0.0.1', port: rpcPort }),
+    discovery,
+    leaveOnTerminate: config.leaveOnTerminate ?? true,
+    logLevel: config.log?.level ?? 'info',
+  };
+}
+
+function nodeOptions(config: ConfigFile, source: ConfigSource, discovery: readonly StaticDiscovery[]): NodeOptions {
+  const { gossip, timing } = config;
+  const keys = gossip?.encrypt === undefined ? undefined : Array.isArray(gossip.encrypt) ? gossip.encrypt : [gossip.encrypt];
+  return {
+    name: config.name ?? source.defaultName,
+    gossip: {
+      bind: gossip?.bind ?? { host: config.dev === true ? '127.0.0.1' : '0.0.0.0', port: gossipPort },
+      ...(gossip?.advertise === undefined ? {} : { advertise: gossip.advertise }),
+      profile: gossip?.profile ?? (config.dev === true ? 'local' : 'lan'),
+      ...(keys === undefined ? {} : { keys }),
+      ...(gossip?.compression === undefined ? {} : { compression: gossip.compression }),
+    },
+    ...(config.peer === undefined ? {} : { peer: config.peer }),
+    tags: config.tags ?? {},
+    zone: config.zone ?? config.tags?.['zone'] ?? '',
+    voter: config.voter ?? true,
+    storage: config.storage ?? true,
+    bootstrapExpect: config.bootstrap?.expect ?? (config.dev === true && config.sync === undefined ? 1 : 0),
+    ...(config.sync === undefined ? {} : { sync: { mandatory: config.sync.mandatory ?? [], optional: config.sync.optional ?? [], timeoutMs: config.sync.timeoutMs } }),
+    lastNode: config.quorum?.lastNode ?? 'never',
+    timing: timingOf(config),
+    ...(timing?.electionTimeoutMs === undefined ? {} : { electionTimeoutMs: timing.electionTimeoutMs }),
+    keyspaces: Object.fromEntries(Object.entries(config.keyspaces ?? { default: {} }).map(([name, options]) => [name, keyspaceOptions(options)])),
+    apps: Object.entries(config.apps ?? {}).map(([name, app]) => appConfig(name, app, source.resolvePath)),
+    ...(config.memcached === undefined ? {} : { memcached: { bind: config.memcached.bind, keyspace: config.memcached.keyspace ?? 'default' } }),
+    join: distinct([...(config.join ?? []), ...discovery.flatMap((each) => each.hosts)]),
+    ...(timing?.healAfterMs === undefined ? {} : { healAfterMs: timing.healAfterMs }),
+    ...(timing?.requestTimeoutMs === undefined ? {} : { requestTimeoutMs: timing.requestTimeoutMs }),
+    version: source.version,
+  };
+}
+
+function distinct(addresses: readonly Address[]): Address[] {
+  return [...new Map(addresses.map((each) => [`${each.host} ${each.port}`, each])).values()];
+}
+
+function keyspaceOptions(written: ConfigKeyspace<number>): KeyspaceOptions {
+  const { maxMemory, ...rest } = written;
+  const given = Object.fromEntries(Object.entries(rest).filter(([, value]) => value !== undefined));
+  return { ...keyspaceDefaults, ...given, ...(maxMemory === undefined ? {} : { maxMemoryBytes: maxMemory }) };
+}
+
+function appConfig(name: string, written: ConfigApp, resolvePath: (path: string) => string): AppConfig {
+  const { module, command, config, failoverTimeoutMs, takeover, stopTimeoutMs, startTimeoutMs, restart } = written;
+  const place = (path: string): string => (/^\.{0,2}\//.test(path) ? resolvePath(path) : path);
+  return {
+    name,
+    nodes: written.nodes,
+    ...(failoverTimeoutMs === undefined ? {} : { failoverTimeoutMs }),
+    ...(takeover === undefined ? {} : { takeover }),
+    ...(module === undefined ? {} : { module: place(module) }),
+    // `[node, ./command.js]` should work from wherever the agent was started, like `[./command.sh]`.
+    ...(command === undefined ? {} : { command: [place(command[0] as string), ...command.slice(1).map((argument) => (argument.startsWith('./') ? place(argument) : argument))] }),
+    ...(config === undefined ? {} : { config }),
+    ...(stopTimeoutMs === undefined ? {} : { stopTimeoutMs }),
+    ...(startTimeoutMs === undefined ? {} : { startTimeoutMs }),
+    ...(restart === undefined ? {} : { restart }),
+  };
+}
