@@ -1,5 +1,6 @@
 /**
- * MurmurHash3 (32 bits, Austin Appleby, public domain) of bytes[start, end). An unsigned 32-bit number.
+ * The upper 31 bits of MurmurHash3 (32 bits, Austin Appleby, public domain) of bytes[start, end): a whole number from
+ * 0 to 2^31 - 1, since the engine boxes larger ones, at the cost of an allocation for each call they are passed to.
  * Part of the replication format: every node must map a key to the same partition, so it can never change.
  */
 export function hashKey(bytes: Uint8Array, start: number, end: number): number {
@@ -26,10 +27,10 @@ export function hashKey(bytes: Uint8Array, start: number, end: number): number {
   hash ^= length;
   hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
   hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35);
-  return (hash ^ (hash >>> 16)) >>> 0;
+  return (hash ^ (hash >>> 16)) >>> 1;
 }
 
 /** The partition of a key: from the high bits of its hash, while a table's index uses the low ones, so that the two are independent. */
 export function partitionOf(hash: number, partitions: number): number {
-  return Math.floor((hash * partitions) / 0x1_0000_0000);
+  return Math.floor((hash * partitions) / 0x8000_0000);
 }
