@@ -50,7 +50,7 @@ export class Member {
   }
 }
 
-interface Flight { readonly at: number; readonly order: number; readonly to: string; readonly bytes: Uint8Array }
+interface Flight { readonly at: number; readonly order: number; readonly to: string; readonly message: Message | Uint8Array }
 
 export interface GroupOptions {
   readonly seed: number;
@@ -60,6 +60,8 @@ export interface GroupOptions {
   readonly delayMs?: (from: string, to: string) => number | undefined;
   readonly duplicate?: () => boolean;
   readonly writeMs?: () => number;
+  /** Hand messages over as they are, not through their bytes: twice as fast. */
+  readonly skipCodec?: boolean;
 }
 
 /** A whole group in one pure, seeded simulation. */
@@ -159,7 +161,7 @@ export class Group {
     for (let i = 0; i < copies; i++) {
       const delay = this.#options.delayMs === undefined ? 1 : this.#options.delayMs(message.from, message.to);
       if (delay === undefined) continue;
-      this.#flights.push({ at: this.now + delay, order: this.#order++, to: message.to, bytes: encodeMessage(message) });
+      this.#flights.push({ at: this.now + delay, order: this.#order++, to: message.to, message: this.#options.skipCodec === true ? message : encodeMessage(message) });
     }
   }
 
@@ -274,7 +276,7 @@ export class Group {
         this.#flights.push({ ...flight, at: member.pausedUntil });
         continue;
       }
-      const message = decodeMessage(flight.bytes);
+      const message = flight.message instanceof Uint8Array ? decodeMessage(flight.message) : flight.message;
       if (this.cut.has(`${message.from}>${message.to}`)) continue;
       if (this.#options.trace === true) this.note(`${message.from}→${message.to} ${describeMessage(message)}`);
       member.raft.step(this.now, message);

@@ -23,7 +23,7 @@ export function simulate(seed: number, trace = false): SimulationResult {
   const slowestWriteMs = prng.pick([0.5, 5, 50, 200]) as number;
   let isHealed = false;
   const group = Group.of(pool.slice(0, initialCount), {
-    seed: prng.uint32(), trace,
+    seed: prng.uint32(), trace, skipCodec: seed % 4 !== 0,
     raft: {
       snapshotRetryMs: 300,
       campaignStaggerMs: prng.pick([1, 5, 30]) as number,
@@ -38,7 +38,7 @@ export function simulate(seed: number, trace = false): SimulationResult {
   });
   const chaos = new Chaos(group, prng);
   const pace = prng.pick([10, 40, 100]) as number;
-  for (const until = 1500 + prng.below(2500); group.now < until;) {
+  for (const until = 800 + prng.below(2000); group.now < until;) {
     chaos.act();
     group.runFor(prng.float() * pace);
   }
@@ -52,9 +52,10 @@ export function simulate(seed: number, trace = false): SimulationResult {
 function converge(group: Group): void {
   const configuration = (): { voters: readonly string[]; learners: readonly string[] } => (group.leader as Raft).configuration;
   if (!group.runUntil(() => group.leader?.hasCommittedInTerm === true, 10_000)) throw new Error('liveness: no leader 10 s after the group healed');
-  group.runFor(1500);
+  group.runFor(700);
+  // What was under way when it healed may have cost one more election.
+  if (!group.runUntil(() => group.leader?.hasCommittedInTerm === true, 5000)) throw new Error('liveness: the healed group lost its leader');
   const leader = group.leader as Raft;
-  if (leader.hasCommittedInTerm !== true) throw new Error(`liveness: ${leader.id} has not committed in its term`);
   const at = group.do(leader.id, (raft) => raft.propose(group.now, bytesOf('last')));
   if (at === undefined) throw new Error(`liveness: ${leader.id} refuses a proposal: ${leader.lastRefusal}`);
   const isDone = (): boolean => [...configuration().voters, ...configuration().learners].every((id) => group.member(id).applied >= at.index);
@@ -90,7 +91,7 @@ class Chaos {
     const themed = (weight: number, themes: readonly string[]): number => (theme === 'mixed' ? some(weight) : themes.includes(theme as string) ? 15 + 15 * prng.float() : some(2));
     return [
       [theme === 'elections' ? 8 : 30, () => this.#propose()],
-      [themed(15, []), () => this.#read()],
+      [12, () => this.#read()],
       [themed(8, []), () => this.#crash()],
       [10, () => this.#restart()],
       [themed(8, ['elections', 'isolation']), () => this.#crashAndRestart()],

@@ -38,7 +38,16 @@ export class Writer {
   }
 
   text(value: string): void {
-    this.bytes(encoder.encode(value));
+    // Most texts are short names in ASCII: their length is known without encoding them apart.
+    const start = this.#length;
+    this.number(value.length);
+    this.#room(value.length * 3);
+    const { written } = encoder.encodeInto(value, this.#bytes.subarray(this.#length));
+    if (written === value.length) this.#length += written;
+    else {
+      this.#length = start;
+      this.bytes(encoder.encode(value));
+    }
   }
 
   optionalText(value: string | undefined): void {

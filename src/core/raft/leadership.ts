@@ -159,7 +159,7 @@ export class Leadership {
     if (progress === undefined) return;
     const { log } = this.#core;
     if (message.rejected) {
-      if (message.lastIndex < progress.match) progress.lost();
+      if (message.lastIndex < progress.match) progress.lost(message.lastIndex);
       else {
         const hint = log.lastIndexWithTermAtMost(message.hintIndex, message.hintTerm).index;
         progress.rejected(message.index, hint);
@@ -178,7 +178,7 @@ export class Leadership {
   onHeartbeatResponse(now: number, message: HeartbeatResponse): void {
     const progress = this.#heardFrom(message.from, now);
     if (progress === undefined) return;
-    if (message.lastIndex < progress.match) progress.lost();
+    if (message.lastIndex < progress.match) progress.lost(message.lastIndex);
     progress.probeSent = false;
     progress.owed = progress.match < this.#core.log.lastIndex;
     if (progress.state === 'snapshot' && now - progress.snapshotSentAt >= this.#core.timing.snapshotRetryMs) progress.becomeProbe();

@@ -68,9 +68,10 @@ export class Progress {
   }
 
   /** Its log ends before what it had acknowledged: a wiped disk. Or an old answer came late: then this costs a round trip. */
-  lost(): void {
+  lost(lastIndex: number): void {
     this.match = 0;
     this.restart();
+    this.next = lastIndex + 1;
   }
 
   /** It holds the log up to `index`. True if that was news. */

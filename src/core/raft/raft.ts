@@ -268,7 +268,7 @@ export class Raft {
     const { voters } = this.#electorate();
     const outcome = ballotOutcome(voters, (id) => this.#ballot.get(id)?.granted);
     if (outcome === 'open') return;
-    if (outcome === 'lost') this.#becomeFollower(now, this.term, true);
+    if (outcome === 'lost') this.#becomeFollower(now, this.term);
     else if (this.#role === 'pre-candidate') this.#campaign(now, false);
     else this.#becomeLeader(now);
   }
@@ -346,11 +346,12 @@ export class Raft {
     }
   }
 
-  #becomeFollower(now: number, term: number, isLost = false): void {
+  #becomeFollower(now: number, term: number): void {
     const core = this.#core;
     // Our own contact counts: as leader we acknowledged our rounds ourselves.
     if (this.#role === 'leader') this.#leaderContactAt = now;
-    if (this.#role === 'leader' || (this.#role !== 'follower' && !(isLost && this.#isRetryingFast))) this.#resetElectionTimer(now);
+    // A campaign against a dead leader that came to nothing is repeated soon; its deadline stands.
+    if (this.#role === 'leader' || (this.#role !== 'follower' && !this.#isRetryingFast)) this.#resetElectionTimer(now);
     this.#role = 'follower';
     this.#leadership = undefined;
     if (term > core.term) {
