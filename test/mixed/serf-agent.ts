@@ -64,7 +64,7 @@ export class SerfAgent {
     const rpc = `127.0.0.1:${await freePort('127.0.0.1')}`;
     const child = spawn(binary, ['agent', '-node', name, '-bind', formatAddress(address), '-rpc-addr', rpc, '-profile', 'local', '-log-level', 'debug', ...options], { stdio: ['ignore', 'pipe', 'pipe'] });
     const agent = new SerfAgent(name, address, rpc, child);
-    await poll(() => agent.members());
+    await poll(async () => void (await agent.members()));
     return agent;
   }
 

@@ -12,7 +12,7 @@ export interface SwimTiming {
   readonly gossipNodes: number;
   /** Dead members are still told things for this long, so that a false failure heals. */
   readonly gossipToTheDeadMs: number;
-  /** A message is sent retransmitMult * ceil(log10(n + 1)) times by each member. */
+  /** A message is sent at least retransmitMult * ceil(log10(n + 1)) times by each member; see retransmitLimit. */
   readonly retransmitMult: number;
   /** A suspect has at least suspicionMult * max(1, log10 n) * probeIntervalMs to speak up, and at most suspicionMaxTimeoutMult times that. */
   readonly suspicionMult: number;
@@ -35,13 +35,17 @@ const lan: SwimTiming = {
 export const swimTimings: Readonly<Record<SwimProfile, SwimTiming>> = {
   lan,
   wan: { ...lan, probeIntervalMs: 5000, probeTimeoutMs: 3000, gossipIntervalMs: 500, gossipNodes: 4, gossipToTheDeadMs: 60_000, suspicionMult: 6, pushPullIntervalMs: 60_000, streamTimeoutMs: 30_000 },
-  // memberlist's local preset sends each message only retransmitMult = 2 times, which loses gossip with five members; 4 does not.
+  // memberlist's local preset has a retransmitMult of 2, with which gossip gets lost among five members.
   local: { ...lan, probeTimeoutMs: 200, indirectChecks: 1, gossipIntervalMs: 100, gossipToTheDeadMs: 15_000, suspicionMult: 3, pushPullIntervalMs: 15_000, streamTimeoutMs: 1000 },
 };
 
-/** How often each member sends one message, with n members in the pool. */
+/**
+ * How often each member sends one message, with n members in the pool: memberlist's formula, but not less than 16 (or
+ * twice to everybody, if that is less). With few members the formula alone leaves now and then one out, who then hears
+ * of it only at the next exchange of state; some more packets per event cost nothing there.
+ */
 export function retransmitLimit(retransmitMult: number, n: number): number {
-  return retransmitMult * Math.ceil(Math.log10(n + 1));
+  return Math.max(retransmitMult * Math.ceil(Math.log10(n + 1)), Math.min(16, 2 * (n - 1)), 1);
 }
 
 /** The least time that a suspect has to speak up (ms), with n members known. */

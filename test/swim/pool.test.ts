@@ -1,0 +1,116 @@
+import { describe, expect, test } from 'vitest';
+import { suspicionTimeoutMs, swimTimings } from '../../src/core/swim/timing.ts';
+import { SimulatedPool } from './simulated-pool.ts';
+import type { SimulatedNode } from './simulated-pool.ts';
+
+const { lan } = swimTimings;
+
+/**
+ * The longest that memberlist's timers allow from a death until the last one knows (ms): a whole round of probes (each
+ * at most one interval) until somebody probes the dead node, the round itself, the longest suspicion that the
+ * confirmations can still leave, and gossip to all.
+ */
+function detectionBoundMs(nodes: number, loss: number): number {
+  const minimum = suspicionTimeoutMs(lan.suspicionMult, nodes, lan.probeIntervalMs);
+  // All others come past the dead node within two rounds: k = 2 confirmations bring the suspicion to its minimum.
+  const confirmed = 2 * nodes * lan.probeIntervalMs;
+  const suspicion = Math.min(lan.suspicionMaxTimeoutMult * minimum, Math.max(minimum, confirmed));
+  const gossip = lan.gossipIntervalMs * Math.ceil(Math.log2(nodes) + 2) * (1 + 10 * loss);
+  return 2 * lan.probeIntervalMs + suspicion + gossip;
+}
+
+function formed(nodes: number, loss: number, seed: number): SimulatedPool {
+  const pool = new SimulatedPool({ nodes, loss, seed });
+  pool.joinAll();
+  expect(pool.runUntil(60_000, () => pool.agree(() => 'alive'), 100), 'the pool formed').toBe(true);
+  return pool;
+}
+
+describe.each([10, 100])('a pool of %d nodes', (nodes) => {
+  test.each([0, 0.01, 0.05])('at %d loss: a death is known to all in time, and nobody else is held for failed', (loss) => {
+    for (const seed of nodes > 50 ? [1] : [1, 2, 3]) {
+      const pool = formed(nodes, loss, seed);
+      expect(pool.failuresSeen()).toEqual([]);
+      pool.runUntil(pool.now + 20_000);
+      const victim = pool.nodes[nodes >> 1] as SimulatedNode;
+      victim.up = false;
+      const died = pool.now;
+      const known = pool.runUntil(died + detectionBoundMs(nodes, loss), () => pool.agree((name) => (name === victim.name ? 'failed' : 'alive')));
+      expect(known, `seed ${seed}: known to all ${pool.now - died} ms after`).toBe(true);
+      if (loss <= 0.01) expect(pool.failuresSeen().filter((line) => !line.endsWith(`: ${victim.name}`))).toEqual([]);
+    }
+  });
+});
+
+test('no false failure at 1 % loss in ten minutes of 30 nodes', () => {
+  const pool = formed(30, 0.01, 11);
+  pool.runUntil(pool.now + 600_000);
+  expect(pool.failuresSeen()).toEqual([]);
+  expect(pool.agree(() => 'alive')).toBe(true);
+});
+
+test('an idle node sends no more than two packets per second', () => {
+  const pool = formed(10, 0, 5);
+  pool.runUntil(pool.now + 10_000);
+  const before = pool.packets;
+  pool.runUntil(pool.now + 60_000);
+  expect((pool.packets - before) / 10 / 60).toBeLessThanOrEqual(2.1);
+});
+
+test('a join is known to all within four gossip rounds, a leave within 300 ms, and it is never taken for a failure', () => {
+  for (const profile of ['lan', 'local'] as const) for (const seed of [1, 2, 3, 4, 5]) {
+    const pool = new SimulatedPool({ nodes: 9, loss: 0, seed, profile });
+    pool.joinAll();
+    pool.runUntil(10_000, () => pool.agree(() => 'alive'), 100);
+    const late = pool.add('late');
+    const began = pool.now;
+    pool.join(late, pool.nodes[0] as SimulatedNode);
+    expect(pool.runUntil(began + 2000, () => pool.agree(() => 'alive'), 1)).toBe(true);
+    expect(pool.now - began).toBeLessThanOrEqual(4 * swimTimings[profile].gossipIntervalMs);
+    const left = pool.now;
+    let returned = 0;
+    pool.act(late, () => late.serf.leave(() => { returned = pool.now; }));
+    expect(pool.runUntil(left + 2000, () => pool.agree((name) => (name === 'late' ? 'left' : 'alive')), 1)).toBe(true);
+    expect(pool.now - left).toBeLessThanOrEqual(300);
+    pool.runUntil(left + 3000);
+    expect(returned - left).toBeLessThanOrEqual(1000);
+    expect(pool.failuresSeen()).toEqual([]);
+  }
+});
+
+test('a partition heals: both halves hold the other for failed, then all are alive again', () => {
+  const pool = formed(12, 0, 3);
+  const side = new Map(pool.nodes.map((node, i) => [node, i % 2]));
+  pool.blocked = (from, to) => side.get(from) !== side.get(to);
+  expect(pool.runUntil(pool.now + 120_000, () => pool.nodes.every((node) => node.serf.members().filter((member) => member.status === 'failed').length === 6), 100)).toBe(true);
+  pool.runUntil(pool.now + 600_000); // past the time for which the dead are gossiped to
+  pool.blocked = () => false;
+  const healed = pool.now;
+  expect(pool.runUntil(healed + 60_000, () => pool.agree(() => 'alive'), 100)).toBe(true);
+});
+
+test('a restarted node without memory comes back by itself, under a new incarnation, and gets no old events', () => {
+  const pool = formed(5, 0, 8);
+  pool.act(pool.nodes[0] as SimulatedNode, () => (pool.nodes[0] as SimulatedNode).serf.events.fire('old', new Uint8Array(0), false));
+  pool.runUntil(pool.now + 2000);
+  const victim = pool.nodes[4] as SimulatedNode;
+  victim.up = false;
+  expect(pool.runUntil(pool.now + 60_000, () => pool.agree((name) => (name === victim.name ? 'failed' : 'alive')), 100)).toBe(true);
+  pool.nodes.pop();
+  const again = pool.add(victim.name); // the same place in the list: the same address
+  const back = pool.now;
+  expect(pool.runUntil(back + 60_000, () => pool.agree(() => 'alive'), 100)).toBe(true);
+  expect(pool.now - back).toBeLessThan(20_000);
+  expect(again.serf.local.incarnation).toBeGreaterThan(1);
+  expect(again.events.filter(({ event }) => event.type === 'user')).toEqual([]);
+});
+
+test('the same seed gives the same run', () => {
+  const trace = (): string => {
+    const pool = formed(20, 0.05, 42);
+    (pool.nodes[3] as SimulatedNode).up = false;
+    pool.runUntil(pool.now + 60_000);
+    return JSON.stringify(pool.nodes.map((node) => node.events.map(({ at, event }) => [at, event.type])));
+  };
+  expect(trace()).toBe(trace());
+});
