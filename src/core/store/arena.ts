@@ -4,14 +4,17 @@ import { assert } from '../../base/assert.ts';
  * Off-heap memory for the entries of all tables of one keyspace on one node.
  *
  * Memory comes in pages (ArrayBuffers). A page belongs to one size class while any chunk of it is in use; an emptied
- * page goes back to the arena and may serve another class next, so a shift in value sizes does not strand memory in
- * whole pages. What remains stranded is the free room in partly used pages. Chunks larger than an eighth of a page
+ * page goes back to the arena and may serve another class next. So that a shift in value sizes does not strand memory in
+ * thinly used pages, the chunks of such a page are moved to others of its class (a few with each allocation) once more
+ * than a quarter of the memory is free room. Chunks larger than an eighth of a page
  * have a buffer of their own, which is given back to the process when they are freed.
  *
  * A reference is an unsigned 32-bit number: page index times 2^17, plus the offset within the page in 8-byte granules.
  * 0 is none. 2^15 pages of 1 MiB: an arena can hold 32 GiB (more with large chunks).
  *
- * The first two words of a chunk belong to its user while it is in use, and to the arena's free list afterwards.
+ * A chunk belongs to its user while it is in use, but for three things that moving needs: word 2 is not 0 in its upper
+ * 8 bits, the upper 11 bits of word 6 are what {@link Arena.register} gave, and word 1 links the chunks of buried chains.
+ * Of a free chunk, word 0 links to the next and word 2 is 0.
  */
 export interface ArenaOptions {
   /** Hard limit of the bytes held in pages; allocations fail beyond it. The arena's own bookkeeping is about 0.01 % on top. */
@@ -64,6 +67,18 @@ function largeBytes(size: number): number {
   return Math.ceil(size / step) * step;
 }
 
+/** Chunks moved with each allocation while memory is thinly used. */
+const movesPerAllocation = 16;
+const ownerIdCount = 1 << 11;
+/** Free room below this is not worth moving anything for. */
+const freeRoomMin = 8 * arenaPageBytes;
+
+/** Whoever holds references into the arena. */
+export interface ArenaOwner {
+  /** A chunk moves: replaces the reference `from` by `to`. The words at both are alike. False if it does not hold `from`. */
+  relocate(from: number, to: number): boolean;
+}
+
 interface Burial {
   readonly segments: readonly Uint32Array[];
   bucketCount: number;
@@ -87,8 +102,16 @@ export class Arena {
   readonly #freeIndexes: number[] = [];
   readonly #spare: { bytes: Uint8Array; words: Uint32Array }[] = [];
   readonly #burials: Burial[] = [];
+  readonly #owners: ArenaOwner[][] = [];
+  #nextOwnerId = 0;
+  /** The page that is being emptied, out of its ring meanwhile; 0 for none. */
+  #victim = 0;
+  #victimCursor = 0;
+  #moving = false;
   #committedBytes = 0;
   #usedBytes = 0;
+  /** How many chunks have been moved; a reference taken before a change of this number may be stale. */
+  moves = 0;
 
   constructor(options: ArenaOptions) {
     assert(options.limitBytes >= arenaPageBytes, `an arena needs at least one page of ${arenaPageBytes} bytes; limitBytes is ${options.limitBytes}`);
@@ -105,15 +128,44 @@ export class Arena {
     return this.#usedBytes;
   }
 
-  /** A chunk of at least `size` bytes with unspecified contents, or 0 when the limit is reached. */
+  /** The number to keep in the upper 11 bits of word 6 of each chunk. Not unique: with very many owners some share one. */
+  register(owner: ArenaOwner): number {
+    const id = this.#nextOwnerId;
+    this.#nextOwnerId = (id + 1) % ownerIdCount;
+    (this.#owners[id] ??= []).push(owner);
+    return id;
+  }
+
+  unregister(owner: ArenaOwner, id: number): void {
+    this.#owners[id] = (this.#owners[id] ?? []).filter((each) => each !== owner);
+  }
+
+  /**
+   * Does a bounded piece of whatever clearing up there is: frees up to about `limit` chunks of emptied tables or moves as
+   * many out of thinly used pages. For quiet times; allocations do the same a little at a time. True if there is more to do.
+   */
+  tidy(limit: number): boolean {
+    if (this.#burials.length !== 0) return this.reclaim(limit) || this.#isThin();
+    if (!this.#moving && !this.#isThin()) return false;
+    this.#moving = this.#move(limit) && this.#isThin();
+    return this.#moving;
+  }
+
+  /**
+   * A chunk of at least `size` bytes with unspecified contents, or 0 when the limit is reached. May move other chunks:
+   * see {@link moves}.
+   */
   allocate(size: number): number {
     if (this.#burials.length !== 0) this.reclaim(reclaimPerAllocation);
+    else if (this.#moving) this.#moving = this.#move(movesPerAllocation) && this.#isThin();
     let ref = this.#tryAllocate(size);
     // Chunks of emptied tables count against nobody: take them all back before refusing.
     while (ref === 0 && this.#burials.length !== 0) {
       this.reclaim(4096);
       ref = this.#tryAllocate(size);
     }
+    // At the limit: empty thinly used pages until one comes free for this class, or none is left that could be emptied.
+    while (ref === 0 && this.#move(1024)) ref = this.#tryAllocate(size);
     return ref;
   }
 
@@ -134,8 +186,9 @@ export class Arena {
     const head = this.#freeHead[page] as number;
     const size = chunkSizes[sizeClass] as number;
     const used = (this.#usedCount[page] as number) - 1;
-    if (head === 0 && ((this.#touchedCount[page] as number) + 1) * size > arenaPageBytes) this.#linkRoom(page, sizeClass);
+    if (head === 0 && page !== this.#victim && ((this.#touchedCount[page] as number) + 1) * size > arenaPageBytes) this.#linkRoom(page, sizeClass);
     words[granule << 1] = head;
+    words[(granule << 1) + 2] = 0;
     this.#freeHead[page] = granule + 1;
     this.#usedCount[page] = used;
     this.#usedBytes -= size;
@@ -233,6 +286,7 @@ export class Arena {
       const words = new Uint32Array(arenaPageBytes / 4);
       spare = { words, bytes: new Uint8Array(words.buffer) };
       this.#committedBytes += arenaPageBytes;
+      this.#moving ||= this.#isThin();
     }
     this.bytes[index] = spare.bytes;
     this.words[index] = spare.words;
@@ -262,10 +316,96 @@ export class Arena {
 
   /** A page without a chunk in use leaves its class. */
   #retire(page: number, sizeClass: number): void {
-    this.#unlinkRoom(page, sizeClass);
+    if (page === this.#victim) this.#victim = 0;
+    else this.#unlinkRoom(page, sizeClass);
     if (this.#spare.length < sparePagesMax) this.#spare.push({ bytes: this.bytes[page] as Uint8Array, words: this.words[page] as Uint32Array });
     else this.#committedBytes -= arenaPageBytes;
     this.#dropPage(page);
+  }
+
+  /** More than a quarter of the memory, and enough to matter, is free room in pages. */
+  #isThin(): boolean {
+    const free = this.#committedBytes - this.#spare.length * arenaPageBytes - this.#usedBytes;
+    return free > freeRoomMin && free * 4 > this.#committedBytes;
+  }
+
+  /** Moves up to `limit` chunks out of the thinnest page; false if there is none that could be emptied. */
+  #move(limit: number): boolean {
+    if (this.#burials.length !== 0) return false;
+    if (this.#victim === 0 && !this.#chooseVictim()) return false;
+    const page = this.#victim;
+    const sizeClass = this.#class[page] as number;
+    const size = chunkSizes[sizeClass] as number;
+    const words = this.words[page] as Uint32Array;
+    const touched = this.#touchedCount[page] as number;
+    let left = limit * 8; // free chunks cost little
+    while (this.#victimCursor < touched && left > 0) {
+      const granule = (this.#victimCursor * size) / granuleBytes;
+      const word = granule << 1;
+      left--;
+      if ((words[word + 2] as number) >>> 24 !== 0) {
+        left -= 7;
+        if ((this.#roomHead[sizeClass] as number) === 0) {
+          // What was free elsewhere has been used up meanwhile.
+          this.#releaseVictim();
+          return false;
+        }
+        const from = ((page << pageShift) | granule) >>> 0;
+        const to = this.#tryAllocate(size);
+        const toWords = this.words[to >>> pageShift] as Uint32Array;
+        const toWord = (to & granuleMask) << 1;
+        for (let i = 0; i < size / 4; i++) toWords[toWord + i] = words[word + i] as number;
+        this.#relocate(words[word + 6] as number, from, to);
+        this.free(from);
+        this.moves++;
+      }
+      this.#victimCursor++;
+      if (this.#victim === 0) return true; // emptied
+    }
+    assert(this.#victimCursor < touched, 'a page that was emptied still counts chunks in use');
+    return true;
+  }
+
+  #relocate(ownerWord: number, from: number, to: number): void {
+    for (const owner of this.#owners[ownerWord >>> 21] ?? []) if (owner.relocate(from, to)) return;
+    assert(false, `the chunk at ${from} is in use, but nobody holds it`);
+  }
+
+  /** The page with the smallest part in use whose chunks fit into the free room of others of its class. */
+  #chooseVictim(): boolean {
+    const room = new Float64Array(chunkSizes.length);
+    for (let page = 1; page < this.#class.length; page++) {
+      const sizeClass = this.#class[page] as number;
+      if (sizeClass >= 0) room[sizeClass] = (room[sizeClass] as number) + this.#capacity(sizeClass) - (this.#usedCount[page] as number);
+    }
+    let best = 0;
+    let bestShare = 0.9;
+    for (let page = 1; page < this.#class.length; page++) {
+      const sizeClass = this.#class[page] as number;
+      if (sizeClass < 0) continue;
+      const used = this.#usedCount[page] as number;
+      const capacity = this.#capacity(sizeClass);
+      if (used / capacity >= bestShare || (room[sizeClass] as number) - (capacity - used) < used) continue;
+      best = page;
+      bestShare = used / capacity;
+    }
+    if (best === 0) return false;
+    this.#unlinkRoom(best, this.#class[best] as number);
+    this.#victim = best;
+    this.#victimCursor = 0;
+    return true;
+  }
+
+  /** Lets the page serve again. */
+  #releaseVictim(): void {
+    const page = this.#victim;
+    this.#victim = 0;
+    const sizeClass = this.#class[page] as number;
+    if ((this.#usedCount[page] as number) < this.#capacity(sizeClass)) this.#linkRoom(page, sizeClass);
+  }
+
+  #capacity(sizeClass: number): number {
+    return Math.floor(arenaPageBytes / (chunkSizes[sizeClass] as number));
   }
 
   #dropPage(page: number): void {

@@ -1,7 +1,7 @@
 import { assert } from '../../base/assert.ts';
 import { copyBytes } from '../../base/copy-bytes.ts';
 import { TroupeError } from '../../base/errors.ts';
-import { segmentMask, segmentShift, type Arena } from './arena.ts';
+import { segmentMask, segmentShift, type Arena, type ArenaOwner } from './arena.ts';
 
 /**
  * The entries of one partition, in the arena's memory: no JavaScript object per entry.
@@ -11,7 +11,8 @@ import { segmentMask, segmentShift, type Arena } from './arena.ts';
  * its turn comes. Chains run through the entries.
  *
  * An entry in words of 32 bits: 0 hash · 1 next in the chain · 2 value length (24 bits) and key length (8) · 3 flags ·
- * 4 expiresAt · 5 cas, low · 6 cas, high (21 bits) · 7 last access in seconds · then the key, then the value.
+ * 4 expiresAt · 5 cas, low · 6 cas, high (21 bits), and the table's number in the arena (11 bits) · 7 last access in
+ * seconds · then the key, then the value.
  *
  * Cursors walk the hashes in the order of their reversed bits. In that order a bucket is an interval, and splitting or
  * merging buckets only cuts or joins neighbouring intervals: a walk that goes on from the end of the last interval
@@ -35,15 +36,18 @@ export const keyBytesMax = 250;
 export const valueBytesMax: number = (1 << 24) - 1;
 
 const headerBytes = 32;
+const casHighMask = 0x1f_ffff;
 const bucketCountMin = 16;
 /** The hand of the eviction clock looks at this many entries and takes the one that was used least recently. */
 const evictionSamples = 16;
 
-export class Table {
+export class Table implements ArenaOwner {
   readonly budgetBytes: number;
   /** When a delayed flush takes effect, in unix seconds; 0 when none is due. Part of the replicated state. */
   flushAt = 0;
   readonly #arena: Arena;
+  readonly #arenaId: number;
+  readonly #arenaIdBits: number;
   readonly #bytes: Uint8Array[];
   readonly #words: Uint32Array[];
   /** Buckets; the first segment is small until it has to be larger. Empty until the first entry. */
@@ -63,6 +67,8 @@ export class Table {
     this.#arena = options.arena;
     this.#bytes = options.arena.bytes;
     this.#words = options.arena.words;
+    this.#arenaId = options.arena.register(this);
+    this.#arenaIdBits = this.#arenaId << 21;
   }
 
   /** Entries, expired ones that nobody has removed yet among them. */
@@ -114,7 +120,7 @@ export class Table {
   casOf(ref: number): number {
     const words = this.#words[ref >>> 17] as Uint32Array;
     const word = (ref & 0x1ffff) << 1;
-    return (words[word + 6] as number) * 0x1_0000_0000 + (words[word + 5] as number);
+    return ((words[word + 6] as number) & casHighMask) * 0x1_0000_0000 + (words[word + 5] as number);
   }
 
   /** When it was last read or written, in the seconds given to touchLru. */
@@ -201,7 +207,7 @@ export class Table {
     const word = (ref & 0x1ffff) << 1;
     words[word + 4] = expiresAt;
     words[word + 5] = cas;
-    words[word + 6] = cas / 0x1_0000_0000;
+    words[word + 6] = this.#arenaIdBits | (cas / 0x1_0000_0000);
   }
 
   /** False when there was no such entry. */
@@ -228,6 +234,17 @@ export class Table {
     this.#count = 0;
     this.#accounted = 0;
     this.flushAt = 0;
+  }
+
+  /** Empties the table for good and takes it out of the arena; it must not be used afterwards. */
+  dispose(): void {
+    this.clear();
+    this.#arena.unregister(this, this.#arenaId);
+  }
+
+  /** For the arena, when it moves a chunk. */
+  relocate(from: number, to: number): boolean {
+    return this.#count !== 0 && this.#tryRelink(from, to);
   }
 
   /** The one of a few entries that was used least recently; another few with each call. 0 when the table is empty. */
@@ -318,11 +335,13 @@ export class Table {
     assert(keyLength > 0 && keyLength <= keyBytesMax, `a key has 1 to ${keyBytesMax} bytes; this one has ${keyLength}`);
     assert(valueLength <= valueBytesMax, `a value has at most ${valueBytesMax} bytes; this one has ${valueLength}`);
     const size = headerBytes + keyLength + valueLength;
-    const old = this.get(key, keyStart, keyEnd, hash);
+    let old = this.get(key, keyStart, keyEnd, hash);
     let ref = old;
     if (old === 0 || !this.#arena.fits(old, size)) {
+      const moves = this.#arena.moves;
       ref = this.#arena.allocate(size);
       if (ref === 0) throw outOfMemory(this.#arena, size);
+      if (old !== 0 && moves !== this.#arena.moves) old = this.get(key, keyStart, keyEnd, hash);
       copyBytes(key, keyStart, keyEnd, this.#bytes[ref >>> 17] as Uint8Array, ((ref & 0x1ffff) << 3) + headerBytes);
     }
     const words = this.#words[ref >>> 17] as Uint32Array;
@@ -333,7 +352,7 @@ export class Table {
     words[word + 3] = flags;
     words[word + 4] = expiresAt;
     words[word + 5] = cas;
-    words[word + 6] = cas / 0x1_0000_0000;
+    words[word + 6] = this.#arenaIdBits | (cas / 0x1_0000_0000);
     words[word + 7] = nowSeconds;
     this.#accounted += entryBytes(keyLength, valueLength);
     if (old === 0) this.#insert(ref, words, word, hash);
@@ -376,14 +395,18 @@ export class Table {
     return true;
   }
 
-  /** Lets whatever points to `ref` in its chain point to `to`. */
   #relink(ref: number, to: number): void {
+    assert(this.#tryRelink(ref, to), `entry ${ref} is not in its chain`);
+  }
+
+  /** Lets whatever points to `ref` in its chain point to `to`; false if nothing does. */
+  #tryRelink(ref: number, to: number): boolean {
     const bucket = this.#bucketOf(this.hashOf(ref));
     const segment = this.#segments[bucket >>> segmentShift] as Uint32Array;
     let at = segment[bucket & segmentMask] as number;
     if (at === ref) {
       segment[bucket & segmentMask] = to;
-      return;
+      return true;
     }
     while (at !== 0) {
       const words = this.#words[at >>> 17] as Uint32Array;
@@ -391,11 +414,11 @@ export class Table {
       const next = words[word + 1] as number;
       if (next === ref) {
         words[word + 1] = to;
-        return;
+        return true;
       }
       at = next;
     }
-    assert(false, `entry ${ref} is not in its chain`);
+    return false;
   }
 
   /** Takes an unlinked entry out of the books and frees it. */
