@@ -1,0 +1,262 @@
+/**
+ * Makes what runs on this node agree with the map: starts, stops, hands over, restarts. Level-triggered: it compares
+ * what is wanted with what is, as often as either changes, and repeats its reports until the map shows them; so a lost
+ * message or a change of leader needs no special care.
+ */
+import { messageOf } from '../base/errors.ts';
+import { packValue } from '../core/control/commands.ts';
+import type { AppAction } from '../core/control/commands.ts';
+import type { AppEntry, ClusterMap } from '../core/control/map.ts';
+import type { Clock, Timer } from '../ports/clock.ts';
+import type { Log } from '../ports/log.ts';
+import { startCommand, startModule } from './app-instance.ts';
+import type { CommandSurroundings, RunningApp } from './app-instance.ts';
+import type { AppContext, AppStartType } from './app-types.ts';
+import type { AppConfig } from './node-types.ts';
+
+const reportEveryMs = 100;
+const handoverKeptMs = 60_000;
+
+export interface AppsSurroundings {
+  readonly self: string;
+  hasRights(now: number): boolean;
+  report(app: string, action: AppAction): void;
+  /** The state that `node` kept for the app under this epoch; undefined when it has none or cannot be asked. */
+  fetchHandover(node: string, app: string, epoch: number): Promise<Uint8Array | undefined>;
+  appNode(config: AppConfig, signal: () => boolean): AppContext['node'];
+  readonly load: (specifier: string) => Promise<unknown>;
+  readonly command: () => CommandSurroundings;
+}
+
+interface Slot {
+  readonly config: AppConfig;
+  /** The epoch that the present or last work belongs to. */
+  epoch: number;
+  state: 'empty' | 'starting' | 'running' | 'stopping' | 'stopped' | 'failed';
+  running: RunningApp | undefined;
+  /** Grows with each start and each revocation: late results of an earlier one are told by it. */
+  life: number;
+  error: string;
+  hasState: boolean;
+  reportedAt: number;
+  restarts: number[];
+  /** The end of the life before: the next one waits for it. */
+  lastStop: Promise<unknown>;
+}
+
+export class AppsRunner {
+  readonly #slots = new Map<string, Slot>();
+  readonly #handovers = new Map<string, { epoch: number; state: Uint8Array; until: number }>();
+  readonly #clock: Clock;
+  readonly #log: Log;
+  readonly #around: AppsSurroundings;
+  #map: ClusterMap | undefined;
+  #current = false;
+  #timer: Timer | undefined;
+  #closed = false;
+
+  constructor(configs: readonly AppConfig[], clock: Clock, log: Log, around: AppsSurroundings) {
+    this.#clock = clock;
+    this.#log = log;
+    this.#around = around;
+    for (const config of configs) {
+      this.#slots.set(config.name, { config, epoch: 0, state: 'empty', running: undefined, life: 0, error: '', hasState: false, reportedAt: Number.NEGATIVE_INFINITY, restarts: [], lastStop: Promise.resolve() });
+    }
+    this.#tick();
+  }
+
+  /** @param current the map knows this very process */
+  onMap(map: ClusterMap, current: boolean): void {
+    this.#map = map;
+    this.#current = current;
+    this.reconcile();
+  }
+
+  /** The lease was prolonged. */
+  renewed(): void {
+    for (const slot of this.#slots.values()) slot.running?.renew();
+  }
+
+  /** The lease ran out: everything ends at once, before anybody else may start it. */
+  revokeAll(): void {
+    for (const slot of this.#slots.values()) this.#revoke(slot);
+  }
+
+  handover(app: string, epoch: number): Uint8Array | undefined {
+    const kept = this.#handovers.get(app);
+    return kept !== undefined && kept.epoch === epoch ? kept.state : undefined;
+  }
+
+  reconcile(): void {
+    if (this.#map === undefined || this.#closed) return;
+    const now = this.#clock.now();
+    const rights = this.#current && this.#around.hasRights(now);
+    for (const slot of this.#slots.values()) {
+      const app = this.#map.apps[slot.config.name];
+      const ours = rights && app !== undefined && app.node === this.#around.self && app.session === this.#map.nodes[this.#around.self]?.session;
+      if (ours) this.#follow(now, slot, app);
+      else this.#revoke(slot);
+    }
+  }
+
+  #follow(now: number, slot: Slot, app: AppEntry): void {
+    if (app.epoch !== slot.epoch) {
+      // What ran here under an older epoch is over.
+      this.#revoke(slot);
+      slot.epoch = app.epoch;
+      slot.error = '';
+      slot.hasState = false;
+      slot.restarts = [];
+      slot.reportedAt = Number.NEGATIVE_INFINITY;
+    }
+    switch (app.phase) {
+      case 'starting':
+        if (slot.state === 'empty') this.#start(slot, app, app.type);
+        else if (slot.state === 'running') this.#report(now, slot, { type: 'started', epoch: app.epoch });
+        else if (slot.state === 'failed') this.#report(now, slot, { type: 'failed', epoch: app.epoch, error: slot.error });
+        return;
+      case 'running':
+        // It held the app without a break in the map, but its lease had run out in between.
+        if (slot.state === 'empty') this.#start(slot, app, 'local');
+        else if (slot.state === 'failed') this.#report(now, slot, { type: 'failed', epoch: app.epoch, error: slot.error });
+        return;
+      case 'stopping':
+        if (slot.state === 'running') this.#stop(slot);
+        else if (slot.state === 'empty' || slot.state === 'failed') slot.state = 'stopped';
+        if (slot.state === 'stopped') this.#report(now, slot, { type: 'stopped', epoch: app.epoch, hasState: slot.hasState });
+        return;
+      case 'idle':
+      case 'waiting':
+    }
+  }
+
+  #report(now: number, slot: Slot, action: AppAction): void {
+    if (now - slot.reportedAt < reportEveryMs) return;
+    slot.reportedAt = now;
+    this.#around.report(slot.config.name, action);
+  }
+
+  #start(slot: Slot, app: AppEntry, type: AppStartType): void {
+    slot.state = 'starting';
+    const life = ++slot.life;
+    this.#log.info('starting an app', { app: app.name, type, from: app.from, epoch: app.epoch });
+    const isCurrent = (): boolean => slot.life === life;
+    this.#run(slot, app, type, isCurrent).then(
+      (running) => {
+        if (!isCurrent()) {
+          running.revoke();
+          return;
+        }
+        slot.running = running;
+        slot.state = 'running';
+        slot.reportedAt = Number.NEGATIVE_INFINITY;
+        void running.ended.then((reason) => this.#onEnded(slot, app, life, reason));
+        this.reconcile();
+      },
+      (error: unknown) => this.#onFailed(slot, life, messageOf(error)),
+    );
+  }
+
+  async #run(slot: Slot, app: AppEntry, type: AppStartType, isCurrent: () => boolean): Promise<RunningApp> {
+    const { config } = slot;
+    const wanted = type !== 'local' && app.handoverEpoch !== undefined && app.from !== undefined;
+    const handover = wanted ? await this.#around.fetchHandover(app.from as string, app.name, app.handoverEpoch as number) : undefined;
+    const start = { type, from: app.from, epoch: app.epoch, handover };
+    await slot.lastStop;
+    if (!isCurrent()) throw new Error('it was taken away again');
+    if (config.command !== undefined) return await startCommand(config, start, this.#around.self, this.#around.command(), this.#clock, this.#log);
+    return await startModule(config, start, this.#around.appNode(config, isCurrent), this.#around.load, this.#clock, this.#log.child({ app: app.name }));
+  }
+
+  #onEnded(slot: Slot, app: AppEntry, life: number, reason: string): void {
+    if (slot.life !== life || slot.state !== 'running') return;
+    slot.running?.revoke();
+    slot.running = undefined;
+    const now = this.#clock.now();
+    const { count, periodMs } = slot.config.restart ?? { count: 3, periodMs: 5000 };
+    slot.restarts = slot.restarts.filter((at) => now - at < periodMs);
+    if (slot.restarts.length >= count) {
+      this.#onFailed(slot, life, `it failed ${count + 1} times within ${periodMs} ms; last: ${reason}`);
+      return;
+    }
+    slot.restarts.push(now);
+    this.#log.warn('an app ended and is started again', { app: app.name, reason });
+    this.#start(slot, app, 'local');
+  }
+
+  #onFailed(slot: Slot, life: number, error: string): void {
+    if (slot.life !== life) return;
+    this.#log.error('an app failed', { app: slot.config.name, error });
+    slot.state = 'failed';
+    slot.error = error.slice(0, 500);
+    slot.running = undefined;
+    slot.reportedAt = Number.NEGATIVE_INFINITY;
+    this.reconcile();
+  }
+
+  #stop(slot: Slot): void {
+    const { running, life, config, epoch } = slot;
+    if (running === undefined) return;
+    slot.state = 'stopping';
+    this.#log.info('stopping an app', { app: config.name, epoch });
+    const finished = (state: Uint8Array | undefined): void => {
+      if (slot.life !== life) return;
+      slot.running = undefined;
+      slot.state = 'stopped';
+      slot.hasState = state !== undefined;
+      if (state !== undefined) this.#handovers.set(config.name, { epoch, state, until: this.#clock.now() + handoverKeptMs });
+      slot.reportedAt = Number.NEGATIVE_INFINITY;
+      this.reconcile();
+    };
+    running.stop(config.stopTimeoutMs ?? 10_000).then(finished, (error: unknown) => {
+      this.#log.error('an app did not stop in order', { app: config.name, error: messageOf(error) });
+      running.revoke();
+      finished(undefined);
+    });
+  }
+
+  #revoke(slot: Slot): void {
+    if (slot.state === 'empty') return;
+    slot.life++;
+    const { running, config } = slot;
+    slot.running = undefined;
+    slot.state = 'empty';
+    if (running === undefined) return;
+    running.revoke();
+    this.#log.info('an app is taken from this node', { app: config.name, epoch: slot.epoch });
+    // Modules get their chance to clean up; nobody waits for it.
+    slot.lastStop = running.stop(config.stopTimeoutMs ?? 10_000).catch((error: unknown) => this.#log.warn('an app that was taken away did not stop in order', { app: config.name, error: messageOf(error) }));
+  }
+
+  #tick(): void {
+    if (this.#closed) return;
+    const now = this.#clock.now();
+    for (const [app, kept] of this.#handovers) if (kept.until < now) this.#handovers.delete(app);
+    this.reconcile();
+    this.#timer = this.#clock.at(now + reportEveryMs, () => this.#tick());
+  }
+
+  /** Ends whatever still runs, in order and within each app's bound. */
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#timer?.cancel();
+    const stops: Promise<unknown>[] = [];
+    for (const slot of this.#slots.values()) {
+      slot.life++;
+      const { running } = slot;
+      slot.running = undefined;
+      if (running !== undefined) stops.push(running.stop(slot.config.stopTimeoutMs ?? 10_000).catch(() => running.revoke()));
+    }
+    await Promise.all(stops);
+  }
+}
+
+/** Differs between nodes whose configurations of an app differ in what the cluster must agree on. */
+export function appDigest(config: AppConfig): string {
+  const { name, nodes, failoverTimeoutMs = 0, takeover = 'automatic' } = config;
+  const bytes = packValue([name, nodes.map((tier) => (typeof tier === 'string' ? [tier] : tier)), failoverTimeoutMs, takeover]);
+  let hash = 0x811c9dc5;
+  for (const byte of bytes) hash = Math.imul(hash ^ byte, 0x01000193);
+  return (hash >>> 0).toString(16).padStart(8, '0');
+}

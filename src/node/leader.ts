@@ -1,0 +1,263 @@
+/** What the leading node does while it leads: it grants sessions and ends them, and proposes what its decisions ask for. */
+import { TroupeError } from '../base/errors.ts';
+import type { Command, InSyncChange, Outcome } from '../core/control/commands.ts';
+import { Decisions } from '../core/control/decisions.ts';
+import type { DecisionOptions } from '../core/control/decisions.ts';
+import type { AppSpec, ClusterMap, Evidence, KeyspaceOptions, LeaseTiming } from '../core/control/map.ts';
+import { SessionTable } from '../core/control/sessions.ts';
+import { nextVoterStep } from '../core/control/voters.ts';
+import type { Clock, Timer } from '../ports/clock.ts';
+import type { Log } from '../ports/log.ts';
+import { nameOfRaftId } from './consensus.ts';
+import type { Consensus } from './consensus.ts';
+import type { Registration } from './registration.ts';
+
+export interface LeaderOptions {
+  readonly self: string;
+  readonly timing: LeaseTiming;
+  readonly decisions: DecisionOptions;
+  readonly newClusterId: () => string;
+  /** Dead voters leave the group at once, down to one. */
+  readonly downToOne: boolean;
+}
+
+export interface LeaderSurroundings {
+  /** Tells the node that its renewal was granted. */
+  grant(node: string, session: number, round: number): void;
+  /** The session is over. */
+  deny(node: string, session: number): void;
+  /** A process that is known to be dead. */
+  isDead(instance: string): boolean;
+  isConnected(name: string): boolean;
+}
+
+interface Renewal {
+  readonly node: string;
+  readonly session: number;
+  readonly round: number;
+}
+
+const voterGraceMs = 5000;
+const learnerLagMax = 100;
+
+export class Leader {
+  readonly #options: LeaderOptions;
+  readonly #consensus: Consensus;
+  readonly #clock: Clock;
+  readonly #log: Log;
+  readonly #around: LeaderSurroundings;
+  readonly #sessions: SessionTable;
+  readonly #decisions: Decisions;
+  readonly #keyspaces = new Map<string, KeyspaceOptions>();
+  readonly #apps = new Map<string, AppSpec>();
+  readonly #closing = new Set<string>();
+  readonly #goneSince = new Map<string, number>();
+  #waiting: Renewal[] = [];
+  #inRound: Renewal[] = [];
+  #roundToken = 0;
+  #nextToken = 1;
+  #deciding = false;
+  #timer: Timer | undefined;
+  #stopped = false;
+
+  constructor(options: LeaderOptions, previousLeaderSilentMs: number, consensus: Consensus, clock: Clock, log: Log, around: LeaderSurroundings) {
+    this.#options = options;
+    this.#consensus = consensus;
+    this.#clock = clock;
+    this.#log = log;
+    this.#around = around;
+    const now = clock.now();
+    const live = Object.values(consensus.map.nodes).filter((node) => node.live).map((node) => node.name);
+    this.#sessions = new SessionTable(now, consensus.map.clusterId === '' ? options.timing : consensus.map.timing, live, previousLeaderSilentMs);
+    this.#decisions = new Decisions(now, options.decisions);
+  }
+
+  start(): void {
+    const { map } = this.#consensus;
+    if (map.clusterId === '') this.#propose({ type: 'found-cluster', clusterId: this.#options.newClusterId(), timing: this.#options.timing });
+    for (const node of Object.values(map.nodes)) if (node.live && this.#around.isDead(node.instance)) this.noteDead(node.name, node.instance);
+    this.#tick();
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.#timer?.cancel();
+  }
+
+  #propose(command: Command): void {
+    void this.#consensus.propose(command).then((outcome) => {
+      if (!outcome.ok && outcome.code !== 'STALE') this.#log.debug('a proposal was refused', { command: command.type, code: outcome.code, reason: outcome.message });
+    });
+  }
+
+  // ---- sessions ---------------------------------------------------------------------------------------------------
+
+  /** Opens a session for a process. The answer's session may be used once the node has applied the map that names it. */
+  async register(registration: Registration): Promise<{ session: number; clusterId: string }> {
+    const { map, raft } = this.#consensus;
+    const known = map.nodes[registration.name];
+    if (known?.live === true && known.instance !== registration.instance) this.#checkReplacement(known.peer, registration);
+    if (registration.clusterId !== '' && map.clusterId !== '' && registration.clusterId !== map.clusterId) {
+      throw new TroupeError('OTHER_CLUSTER', `node '${registration.name}' holds data of cluster ${registration.clusterId}, this is cluster ${map.clusterId}: start it with an empty data directory, or in its own cluster`, {});
+    }
+    this.#noteWishes(registration);
+    const { voters, learners } = raft.configuration;
+    if (!voters.includes(registration.raftId) && !learners.includes(registration.raftId)) {
+      // A directory that was lost with its log can never vote again: its old identity leaves, by and by, as an orphan.
+      if (!this.#consensus.proposeConfiguration({ type: 'add-learner', id: registration.raftId })) throw new TroupeError('RETRY', 'another node is just being added to the cluster; try again', {});
+    }
+    const { name, raftId, instance, peer, gossip, zone, eligible, storage, version, offers, resumes } = registration;
+    const outcome = await this.#consensus.propose({ type: 'open-session', name, raftId, instance, peer, gossip, zone, eligible, storage, version, offers, resumes });
+    if (!outcome.ok) throw new TroupeError(outcome.code, outcome.message, {});
+    this.#sessions.answered(this.#clock.now(), registration.name);
+    return { session: outcome.session ?? 0, clusterId: this.#consensus.map.clusterId };
+  }
+
+  /** The name is taken by a process that has a live session: the newcomer gets it only if that process is certainly gone. */
+  #checkReplacement(old: { host: string; port: number }, registration: Registration): void {
+    const instance = this.#consensus.map.nodes[registration.name]?.instance ?? '';
+    // The very address the old process listened on answers as the newcomer: the old one is dead.
+    const sameAddress = old.host === registration.peer.host && old.port === registration.peer.port;
+    if (sameAddress || this.#around.isDead(instance)) return;
+    throw new TroupeError('NAME_TAKEN', `the name '${registration.name}' belongs to a live node at ${old.host}:${old.port}: give the node at ${registration.peer.host}:${registration.peer.port} another name, or stop the other one`, { name: registration.name });
+  }
+
+  #noteWishes(registration: Registration): void {
+    for (const [name, options] of Object.entries(registration.keyspaces)) this.#keyspaces.set(name, this.#keyspaces.get(name) ?? options);
+    for (const spec of registration.apps) this.#apps.set(spec.name, this.#apps.get(spec.name) ?? spec);
+  }
+
+  renew(node: string, session: number, round: number): void {
+    const entry = this.#consensus.map.nodes[node];
+    if (entry === undefined || !entry.live || entry.session !== session || this.#closing.has(node)) {
+      this.#around.deny(node, session);
+      return;
+    }
+    this.#waiting.push({ node, session, round });
+    this.#startRound();
+  }
+
+  /** A grant is only given once a majority has confirmed, after the renewal came, that this node still leads. */
+  #startRound(): void {
+    if (this.#roundToken !== 0 || this.#waiting.length === 0 || this.#stopped) return;
+    const token = this.#nextToken++;
+    if (!this.#consensus.readIndex(token)) {
+      this.#waiting = [];
+      return;
+    }
+    this.#roundToken = token;
+    this.#inRound = this.#waiting;
+    this.#waiting = [];
+  }
+
+  onReadStates(tokens: readonly number[]): void {
+    if (!tokens.includes(this.#roundToken)) return;
+    this.#roundToken = 0;
+    const now = this.#clock.now();
+    for (const { node, session, round } of this.#inRound) {
+      const entry = this.#consensus.map.nodes[node];
+      // Once its end is proposed, a session is not prolonged any more.
+      if (entry === undefined || !entry.live || entry.session !== session || this.#closing.has(node)) {
+        this.#around.deny(node, session);
+        continue;
+      }
+      this.#sessions.answered(now, node);
+      this.#around.grant(node, session, round);
+    }
+    this.#inRound = [];
+    this.#startRound();
+  }
+
+  noteDead(name: string, instance: string): void {
+    const node = this.#consensus.map.nodes[name];
+    if (node === undefined || node.instance !== instance) return;
+    if (!node.live && node.ended !== 'silent') return;
+    this.#close([name], 'refused');
+  }
+
+  left(name: string, instance: string): void {
+    if (this.#consensus.map.nodes[name]?.instance === instance) this.#close([name], 'left');
+  }
+
+  #close(names: readonly string[], evidence: Evidence): void {
+    const { map } = this.#consensus;
+    const fresh = names.filter((name) => !this.#closing.has(name) || evidence !== 'silent');
+    if (fresh.length === 0) return;
+    const sessions = fresh.map((name) => ({ name, session: map.nodes[name]?.session ?? 0, evidence }));
+    for (const name of fresh) this.#closing.add(name);
+    this.#log.info('sessions end', { nodes: fresh, evidence });
+    void this.#consensus.propose({ type: 'close-sessions', sessions }).then(() => {
+      for (const name of fresh) {
+        this.#closing.delete(name);
+        if (this.#consensus.map.nodes[name]?.live !== true) this.#sessions.closed(name);
+      }
+    });
+  }
+
+  // ---- requests of other nodes ------------------------------------------------------------------------------------
+
+  inSync(changes: readonly InSyncChange[]): void {
+    if (changes.length > 0) this.#propose({ type: 'in-sync', changes });
+  }
+
+  command(command: Command): Promise<Outcome> {
+    return this.#consensus.propose(command);
+  }
+
+  // ---- decisions --------------------------------------------------------------------------------------------------
+
+  onMap(): void {
+    this.#decide();
+  }
+
+  #decide(): void {
+    if (this.#deciding || this.#stopped || !this.#consensus.leading) return;
+    const commands = this.#decisions.decide(this.#clock.now(), this.#consensus.map, { keyspaces: this.#keyspaces, apps: this.#apps });
+    if (commands.length === 0) return;
+    this.#deciding = true;
+    void Promise.all(commands.map((command) => this.#consensus.propose(command))).then((outcomes) => {
+      this.#deciding = false;
+      // Nothing came of any of them: look again at the next change or tick, not in a circle.
+      if (outcomes.some((outcome) => outcome.ok)) this.#decide();
+    });
+  }
+
+  #tick(): void {
+    if (this.#stopped) return;
+    const now = this.#clock.now();
+    const expired = this.#sessions.expired(now).filter((name) => this.#consensus.map.nodes[name]?.live === true);
+    if (expired.length > 0) this.#close(expired, 'silent');
+    this.#decide();
+    this.#adjustVoters(now);
+    const next = Math.min(this.#sessions.nextDeadline(), this.#decisions.nextWakeAt, now + 100);
+    this.#timer = this.#clock.at(Math.max(next, now + 1), () => this.#tick());
+  }
+
+  #adjustVoters(now: number): void {
+    const { map, raft } = this.#consensus;
+    const { voters, learners } = raft.configuration;
+    const gone = new Set<string>();
+    for (const id of [...voters, ...learners]) {
+      const node = map.nodes[nameOfRaftId(id)];
+      const here = node !== undefined && node.live && node.raftId === id;
+      if (here) this.#goneSince.delete(id);
+      else if (!this.#goneSince.has(id)) this.#goneSince.set(id, now);
+      if (!here && now - (this.#goneSince.get(id) ?? now) > (this.#options.downToOne && node?.ended !== 'silent' ? 0 : voterGraceMs)) gone.add(id);
+    }
+    const caughtUp = new Set(raft.progress(now).filter((member) => member.isLearner && member.recentActive && raft.lastIndex - member.match <= learnerLagMax).map((member) => member.id));
+    // A member that was just added has no node in the map until its session opens.
+    const settled = learners.filter((id) => map.nodes[nameOfRaftId(id)]?.raftId === id || gone.has(id));
+    const step = nextVoterStep(map, { voters, learners: settled, leader: raft.id, caughtUp, gone, downToOne: this.#options.downToOne });
+    if (step === undefined) {
+      this.#leaveLeadershipIfDraining(map);
+      return;
+    }
+    if (this.#consensus.proposeConfiguration(step)) this.#log.info('the voters change', { step: step.type, member: step.id });
+  }
+
+  #leaveLeadershipIfDraining(map: ClusterMap): void {
+    if (map.nodes[this.#options.self]?.draining !== true) return;
+    const heir = this.#consensus.raft.configuration.voters.find((id) => id !== this.#consensus.raft.id && map.nodes[nameOfRaftId(id)]?.live === true && map.nodes[nameOfRaftId(id)]?.draining === false);
+    if (heir !== undefined) this.#consensus.transferLeadership(heir);
+  }
+}

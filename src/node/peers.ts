@@ -1,0 +1,418 @@
+/**
+ * Connections between nodes: one in each direction between any two that talk, opened by the one that sends. What a turn
+ * has for a node leaves in one write. This is also where `refused` evidence comes from: an established connection
+ * closed, and the kernel of that host refuses a new one or a newer instance answers there.
+ */
+import { messageOf } from '../base/errors.ts';
+import { FrameReader } from '../core/wire/frame-reader.ts';
+import { FrameSplitter } from '../core/wire/frame-splitter.ts';
+import { FrameWriter } from '../core/wire/frame-writer.ts';
+import type { Address } from '../ports/address.ts';
+import { formatAddress } from '../ports/address.ts';
+import type { Clock, Timer } from '../ports/clock.ts';
+import type { Log } from '../ports/log.ts';
+import type { CloseReason, Listener, Stream, Streams } from '../ports/streams.ts';
+import { PeerFrame, peerProtocol } from './peer-frames.ts';
+
+export interface PeersOptions {
+  readonly name: string;
+  readonly instance: string;
+  /** '' while unknown. Nodes of two different clusters refuse each other. */
+  readonly clusterId: () => string;
+}
+
+export interface PeerHandlers {
+  /** bytes[start, end) is valid only during the call. A throw closes the connection. */
+  onFrame(from: string, type: number, bytes: Uint8Array, start: number, end: number): void;
+  onConnected(name: string, instance: string): void;
+  onDisconnected(name: string): void;
+  /** The process is dead for certain. */
+  onDead(name: string, instance: string): void;
+  /** Before the gathered frames leave: the last chance to add some. */
+  beforeFlush(): void;
+}
+
+const connectTimeoutMs = 1000;
+const retryMinMs = 50;
+const retryMaxMs = 1000;
+const pingEveryMs = 1000;
+const pongTimeoutMs = 3000;
+const helloTimeoutMs = 5000;
+const incomingMax = 4096;
+/** A peer that takes this much without reading is cut off; replication and consensus start over with it. */
+const bufferedBytesMax = 256 << 20;
+
+class Outgoing {
+  readonly name: string;
+  address: Address | undefined;
+  state: 'idle' | 'connecting' | 'open' = 'idle';
+  stream: Stream | undefined;
+  readonly writer = new FrameWriter();
+  /** Who answered last; kept over reconnects, because evidence speaks of an instance. */
+  instance: string | undefined;
+  /** It was seen alive and its death has not been reported yet. */
+  aliveInstance: string | undefined;
+  retryMs = retryMinMs;
+  retryTimer: Timer | undefined;
+  lastPongAt = 0;
+  lastPingAt = 0;
+  wanted = false;
+  complained = '';
+
+  constructor(name: string) {
+    this.name = name;
+  }
+}
+
+export class Peers {
+  readonly #options: PeersOptions;
+  readonly #streams: Streams;
+  readonly #clock: Clock;
+  readonly #log: Log;
+  readonly #handlers: PeerHandlers;
+  readonly #outgoing = new Map<string, Outgoing>();
+  readonly #incoming = new Map<string, Stream>();
+  #incomingCount = 0;
+  readonly #anonymous = new Set<Stream>();
+  #listener: Listener | undefined;
+  #flushArmed = false;
+  #closed = false;
+  #timer: Timer | undefined;
+  framesRefused = 0;
+
+  constructor(options: PeersOptions, streams: Streams, clock: Clock, log: Log, handlers: PeerHandlers) {
+    this.#options = options;
+    this.#streams = streams;
+    this.#clock = clock;
+    this.#log = log;
+    this.#handlers = handlers;
+  }
+
+  async listen(address: Address): Promise<Address> {
+    this.#listener = await this.#streams.listen(address, (stream) => this.#accept(stream));
+    this.#heartbeat();
+    return this.#listener.address;
+  }
+
+  // ---- who to talk to ---------------------------------------------------------------------------------------------
+
+  /** Keeps a connection to the node from now on; a changed address is taken up at once. */
+  want(name: string, address: Address): void {
+    if (name === this.#options.name || this.#closed) return;
+    let peer = this.#outgoing.get(name);
+    if (peer === undefined) {
+      peer = new Outgoing(name);
+      this.#outgoing.set(name, peer);
+    }
+    const changed = peer.address === undefined || peer.address.host !== address.host || peer.address.port !== address.port;
+    peer.address = address;
+    peer.wanted = true;
+    if (changed && peer.state === 'connecting') peer.stream?.destroy();
+    if (peer.state === 'idle' && (changed || peer.retryTimer === undefined)) this.#connect(peer);
+  }
+
+  /** There is news of the node: try again now instead of at the next retry. */
+  nudge(name: string): void {
+    const peer = this.#outgoing.get(name);
+    if (peer?.state !== 'idle' || !peer.wanted || peer.address === undefined) return;
+    peer.retryMs = retryMinMs;
+    this.#connect(peer);
+  }
+
+  forget(name: string): void {
+    const peer = this.#outgoing.get(name);
+    if (peer === undefined) return;
+    peer.wanted = false;
+    peer.retryTimer?.cancel();
+    peer.stream?.destroy();
+    this.#outgoing.delete(name);
+  }
+
+  isConnected(name: string): boolean {
+    return this.#outgoing.get(name)?.state === 'open';
+  }
+
+  instanceOf(name: string): string | undefined {
+    return this.#outgoing.get(name)?.instance;
+  }
+
+  addressOf(name: string): Address | undefined {
+    return this.#outgoing.get(name)?.address;
+  }
+
+  connectedNames(): string[] {
+    return [...this.#outgoing.values()].filter((peer) => peer.state === 'open').map((peer) => peer.name);
+  }
+
+  // ---- sending ----------------------------------------------------------------------------------------------------
+
+  /** Where frames for the node are gathered until the end of the turn; undefined while it is not connected. */
+  writer(name: string): FrameWriter | undefined {
+    const peer = this.#outgoing.get(name);
+    if (peer?.state !== 'open') return undefined;
+    this.arm();
+    return peer.writer;
+  }
+
+  /** Makes sure that `beforeFlush` is called and everything sent at the end of this turn. */
+  arm(): void {
+    if (this.#flushArmed) return;
+    this.#flushArmed = true;
+    this.#clock.endOfTurn(this.#flush);
+  }
+
+  readonly #flush = (): void => {
+    if (this.#closed) return;
+    // Stays armed while the last frames are added, so that they join this flush.
+    this.#handlers.beforeFlush();
+    this.#flushArmed = false;
+    for (const peer of this.#outgoing.values()) {
+      if (peer.state !== 'open' || peer.writer.length === 0) continue;
+      const stream = peer.stream as Stream;
+      stream.write(peer.writer.take());
+      if (stream.bufferedBytes > bufferedBytesMax) {
+        this.#log.warn('a node takes no data: its connection is cut and made anew', { peer: peer.name, bufferedBytes: stream.bufferedBytes });
+        stream.destroy();
+      }
+    }
+  };
+
+  // ---- outgoing ---------------------------------------------------------------------------------------------------
+
+  #connect(peer: Outgoing): void {
+    peer.retryTimer?.cancel();
+    peer.retryTimer = undefined;
+    if (this.#closed || !peer.wanted || peer.address === undefined) return;
+    peer.state = 'connecting';
+    const stream = this.#streams.connect(peer.address, { timeoutMs: connectTimeoutMs });
+    peer.stream = stream;
+    const splitter = new FrameSplitter(64 << 10);
+    const reader = new FrameReader();
+    stream.setHandler({
+      onOpen: () => {
+        const hello = new FrameWriter(256);
+        hello.begin(PeerFrame.hello);
+        hello.u16(peerProtocol);
+        hello.text(this.#options.name);
+        hello.text(this.#options.instance);
+        hello.text(peer.name);
+        hello.text(this.#options.clusterId());
+        hello.end();
+        stream.write(hello.take());
+        peer.lastPongAt = this.#clock.now();
+      },
+      onData: (bytes) => {
+        if (peer.stream !== stream) return;
+        try {
+          splitter.push(bytes, (type, body, start, end) => {
+            reader.reset(body, start, end);
+            this.#onReply(peer, type, reader);
+          });
+        } catch (error) {
+          this.#complain(peer, messageOf(error));
+          stream.destroy();
+        }
+      },
+      onClose: (reason, detail) => {
+        if (peer.stream === stream) this.#onClosed(peer, reason, detail);
+      },
+    });
+  }
+
+  #onReply(peer: Outgoing, type: number, reader: FrameReader): void {
+    if (type === PeerFrame.pong) {
+      peer.lastPongAt = this.#clock.now();
+      return;
+    }
+    if (type === PeerFrame.refuse) {
+      const code = reader.text();
+      this.#complain(peer, `${code}: ${reader.text()}`);
+      peer.stream?.destroy();
+      return;
+    }
+    if (type !== PeerFrame.welcome || peer.state !== 'connecting') return;
+    reader.text();
+    const instance = reader.text();
+    const before = peer.aliveInstance;
+    peer.instance = instance;
+    peer.aliveInstance = instance;
+    peer.state = 'open';
+    peer.retryMs = retryMinMs;
+    peer.complained = '';
+    peer.lastPongAt = this.#clock.now();
+    // The address answers as another instance: the one before is dead.
+    if (before !== undefined && before !== instance) this.#handlers.onDead(peer.name, before);
+    this.#log.debug('connected to a node', { peer: peer.name, instance });
+    this.#handlers.onConnected(peer.name, instance);
+  }
+
+  #onClosed(peer: Outgoing, reason: CloseReason, detail: string | undefined): void {
+    const wasOpen = peer.state === 'open';
+    peer.state = 'idle';
+    peer.stream = undefined;
+    peer.writer.length = 0;
+    if (wasOpen) {
+      this.#log.debug('lost the connection to a node', { peer: peer.name, reason });
+      this.#handlers.onDisconnected(peer.name);
+    }
+    if (this.#closed || !peer.wanted) return;
+    if (reason === 'refused') this.#noteRefused(peer);
+    else if (reason !== 'local' && !wasOpen && detail !== undefined) this.#complain(peer, detail);
+    // An established connection that was cut is tried again at once: the answer tells a dead process from a bad network.
+    const delay = wasOpen && (reason === 'end' || reason === 'reset') ? 0 : peer.retryMs;
+    if (delay > 0) peer.retryMs = Math.min(retryMaxMs, peer.retryMs * 2);
+    if (delay === 0) this.#connect(peer);
+    else {
+      peer.retryTimer = this.#clock.at(this.#clock.now() + delay, () => {
+        peer.retryTimer = undefined;
+        if (peer.state === 'idle') this.#connect(peer);
+      });
+    }
+  }
+
+  #noteRefused(peer: Outgoing): void {
+    const dead = peer.aliveInstance;
+    if (dead === undefined) return;
+    peer.aliveInstance = undefined;
+    this.#handlers.onDead(peer.name, dead);
+  }
+
+  #complain(peer: Outgoing, text: string): void {
+    if (peer.complained === text) return;
+    peer.complained = text;
+    this.#log.warn('cannot talk to a node', { peer: peer.name, address: peer.address === undefined ? '' : formatAddress(peer.address), reason: text });
+  }
+
+  /** Finds connections that a cut network has silently swallowed. */
+  #heartbeat(): void {
+    if (this.#closed) return;
+    const now = this.#clock.now();
+    for (const peer of this.#outgoing.values()) {
+      if (peer.state !== 'open') continue;
+      // Only pings that this process had the time to see answered count.
+      if (now - peer.lastPongAt > pongTimeoutMs && now - peer.lastPingAt < 2 * pingEveryMs) {
+        this.#log.info('a node does not answer on its connection: trying a new one', { peer: peer.name });
+        peer.stream?.destroy();
+        continue;
+      }
+      const writer = this.writer(peer.name);
+      writer?.begin(PeerFrame.ping);
+      writer?.end();
+      peer.lastPingAt = now;
+    }
+    this.#timer = this.#clock.at(now + pingEveryMs, () => this.#heartbeat());
+  }
+
+  // ---- incoming ---------------------------------------------------------------------------------------------------
+
+  #accept(stream: Stream): void {
+    if (this.#incomingCount >= incomingMax || this.#closed) {
+      stream.setHandler({ onData: () => {}, onClose: () => {} });
+      stream.destroy();
+      return;
+    }
+    this.#incomingCount++;
+    this.#anonymous.add(stream);
+    const splitter = new FrameSplitter();
+    const reader = new FrameReader();
+    let from: string | undefined;
+    let open = true;
+    const giveUp = this.#clock.at(this.#clock.now() + helloTimeoutMs, () => stream.destroy());
+    const onFrame = (type: number, bytes: Uint8Array, start: number, end: number): void => {
+      if (!open) return;
+      if (from === undefined) {
+        reader.reset(bytes, start, end);
+        const refusal = type === PeerFrame.hello ? this.#checkHello(reader) : { code: 'NO_HELLO', message: 'the first frame is no hello: this port is for Troupe nodes only' };
+        if (typeof refusal === 'object') {
+          open = false;
+          this.framesRefused++;
+          const answer = new FrameWriter(256);
+          answer.begin(PeerFrame.refuse);
+          answer.text(refusal.code);
+          answer.text(refusal.message);
+          answer.end();
+          stream.write(answer.take());
+          stream.end();
+          return;
+        }
+        from = refusal;
+        giveUp.cancel();
+        this.#anonymous.delete(stream);
+        // What an older connection of this node still holds must not be taken after what comes on this one.
+        const older = this.#incoming.get(from);
+        this.#incoming.set(from, stream);
+        older?.destroy();
+        const answer = new FrameWriter(256);
+        answer.begin(PeerFrame.welcome);
+        answer.text(this.#options.name);
+        answer.text(this.#options.instance);
+        answer.text(this.#options.clusterId());
+        answer.end();
+        stream.write(answer.take());
+        return;
+      }
+      if (type === PeerFrame.ping) {
+        const pong = new FrameWriter(8);
+        pong.begin(PeerFrame.pong);
+        pong.end();
+        stream.write(pong.take());
+        return;
+      }
+      this.#handlers.onFrame(from, type, bytes, start, end);
+    };
+    stream.setHandler({
+      onData: (bytes) => {
+        if (!open || this.#closed || (from !== undefined && this.#incoming.get(from) !== stream)) return;
+        try {
+          splitter.push(bytes, onFrame);
+        } catch (error) {
+          open = false;
+          this.framesRefused++;
+          this.#log.warn('closed a connection that sent what no node sends', { peer: from ?? '', address: formatAddress(stream.remote), reason: messageOf(error) });
+          stream.destroy();
+        }
+      },
+      onClose: () => {
+        open = false;
+        giveUp.cancel();
+        this.#incomingCount--;
+        this.#anonymous.delete(stream);
+        if (from !== undefined && this.#incoming.get(from) === stream) this.#incoming.delete(from);
+      },
+    });
+  }
+
+  /** The peer's name, or why it is refused. */
+  #checkHello(reader: FrameReader): string | { code: string; message: string } {
+    const protocol = reader.u16();
+    const from = reader.text();
+    const instance = reader.text();
+    const to = reader.text();
+    const clusterId = reader.text();
+    if (protocol !== peerProtocol) return { code: 'PROTOCOL', message: `node ${this.#options.name} speaks peer protocol ${peerProtocol}, not ${protocol}: run the same version of Troupe on both` };
+    if (from === this.#options.name && instance !== this.#options.instance) return { code: 'SAME_NAME', message: `the name '${from}' belongs to the node that answers here: give one of the two another name` };
+    if (to !== this.#options.name) return { code: 'OTHER_NODE', message: `this address belongs to node '${this.#options.name}', not to '${to}'` };
+    const ours = this.#options.clusterId();
+    if (ours !== '' && clusterId !== '' && ours !== clusterId) {
+      return { code: 'OTHER_CLUSTER', message: `node '${this.#options.name}' belongs to cluster ${ours}, not to ${clusterId}: two clusters were founded apart; empty the data directory of one side's nodes` };
+    }
+    return from;
+  }
+
+  // ---- stop -------------------------------------------------------------------------------------------------------
+
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#timer?.cancel();
+    for (const peer of this.#outgoing.values()) {
+      peer.retryTimer?.cancel();
+      // What was said last (farewells) still leaves.
+      if (peer.state === 'open' && peer.writer.length > 0) peer.stream?.write(peer.writer.take());
+      if (peer.state === 'open') peer.stream?.end();
+      else peer.stream?.destroy();
+    }
+    for (const stream of [...this.#incoming.values(), ...this.#anonymous]) stream.destroy();
+    await this.#listener?.close();
+  }
+}
