@@ -312,6 +312,72 @@ describe('membership (thesis 4.1)', () => {
   });
 });
 
+describe('reads (thesis 6.4)', () => {
+  it('wait until the leader committed an entry of its term: its commit index may lag until then', () => {
+    const raft = leaderOf(stateOf(['a', 'b', 'c'], 3, [entry(2, 2)]));
+    settle(raft);
+    expect(raft.readIndex(0, 7)).toBe(true);
+    expect(settle(raft)).toEqual([]);
+    raft.step(0, ack('b', 4, 3));
+    const rounds = settle(raft).filter((message) => message.type === 'heartbeat');
+    expect(rounds).toMatchObject([{ to: 'b', round: 1 }, { to: 'c', round: 1 }]);
+    raft.step(0, { type: 'heartbeat-response', from: 'x', to: 'a', term: 4, round: 1, lastIndex: 3 });
+    expect(raft.hasReady()).toBe(false);
+    raft.step(0, { type: 'heartbeat-response', from: 'c', to: 'a', term: 4, round: 1, lastIndex: 0 });
+    expect(raft.ready(0).readStates).toEqual([{ token: 7, index: 3 }]);
+  });
+
+  it('are dropped when the leader steps down', () => {
+    const raft = leaderOf(stateOf(['a', 'b', 'c'], 3));
+    settle(raft);
+    raft.step(0, ack('b', 4, 2));
+    raft.readIndex(0, 7);
+    settle(raft);
+    raft.step(0, { type: 'heartbeat', from: 'b', to: 'a', term: 9, commit: 0, round: 0 });
+    raft.step(0, { type: 'heartbeat-response', from: 'c', to: 'a', term: 4, round: 1, lastIndex: 0 });
+    expect([raft.role, raft.ready(0).readStates]).toEqual(['follower', []]);
+  });
+});
+
+describe('catching up', () => {
+  it('sends a lost snapshot again after snapshotRetryMs, or at once when the member connects', () => {
+    for (const isConnected of [false, true]) {
+      const raft = leaderOf({ ...stateOf(['a', 'b', 'c'], 3), snapshot: { index: 5, term: 3, configuration: { voters: ['a', 'b', 'c'], learners: [] }, data: bytesOf('s') }, hardState: { term: 3, votedFor: undefined, commit: 5 } }, { snapshotRetryMs: 400 });
+      settle(raft);
+      const beat = (now: number): Message[] => {
+        raft.step(now, { type: 'heartbeat-response', from: 'b', to: 'a', term: 4, round: 0, lastIndex: 0 });
+        return settle(raft, now).filter((message) => message.type === 'snapshot');
+      };
+      const reject = (now: number, index: number): Message[] => {
+        raft.step(now, { type: 'append-response', from: 'b', to: 'a', term: 4, rejected: true, index, hintIndex: 0, hintTerm: 0, lastIndex: 0 });
+        return settle(raft, now).filter((message) => message.type === 'snapshot');
+      };
+      expect(reject(0, 5)).toHaveLength(1);
+      expect(beat(399)).toEqual([]);
+      if (isConnected) raft.reportConnected(399, 'b');
+      else beat(400);
+      settle(raft, 400);
+      // It may have arrived, so the probe asks first.
+      expect(raft.progress(400)[0]).toMatchObject({ id: 'b', state: isConnected ? 'snapshot' : 'probe' });
+      if (!isConnected) expect(reject(401, 5)).toHaveLength(1);
+    }
+  });
+
+  it('sends nothing but heartbeats to a member that is unreachable', () => {
+    const raft = leaderOf(stateOf(['a', 'b', 'c'], 3));
+    settle(raft);
+    raft.step(0, ack('b', 4, 2));
+    settle(raft);
+    raft.reportUnreachable(0, 'b');
+    raft.propose(0, bytesOf('x'));
+    expect(settle(raft).filter((message) => message.to === 'b')).toEqual([]);
+    raft.tick(60);
+    expect(types(settle(raft, 60).filter((message) => message.to === 'b'))).toEqual(['heartbeat>b']);
+    raft.reportConnected(70, 'b');
+    expect(types(settle(raft, 70).filter((message) => message.to === 'b'))).toEqual(['heartbeat>b', 'append>b']);
+  });
+});
+
 describe('limits', () => {
   it('refuses proposals past maxUncommittedBytes, and takes them again once committed', () => {
     const raft = leaderOf(stateOf(['a', 'b', 'c'], 3), { limits: { maxUncommittedBytes: 250, maxEntryBytes: 150 } });

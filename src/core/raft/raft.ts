@@ -1,10 +1,11 @@
 import { assert } from '../../base/assert.ts';
 import { changed, encodeConfiguration } from './configuration.ts';
 import { Core } from './core.ts';
+import { onAppend, onHeartbeat, onSnapshot } from './followership.ts';
 import { Leadership } from './leadership.ts';
 import { ballotOutcome } from './quorum.ts';
 import type {
-  AppendRequest, Configuration, ConfigurationChange, ElectionResult, HeartbeatRequest, MemberProgress, Message, RaftOptions, RaftState,
+  Configuration, ConfigurationChange, ElectionResult, MemberProgress, Message, RaftOptions, RaftState,
   Ready, Refusal, Role, Snapshot, SnapshotRequest, VoteRequest, VoteResponse,
 } from './types.ts';
 import { isPlausible } from './validation.ts';
@@ -119,10 +120,10 @@ export class Raft {
     if (message.term > core.term) return;
     switch (message.type) {
       case 'append':
-        if (this.#acceptLeader(now, message.from)) this.#onAppend(message);
+        if (this.#acceptLeader(now, message.from)) onAppend(core, message);
         break;
       case 'heartbeat':
-        if (this.#acceptLeader(now, message.from)) this.#onHeartbeat(message);
+        if (this.#acceptLeader(now, message.from)) onHeartbeat(core, message);
         break;
       case 'snapshot':
         if (this.#acceptLeader(now, message.from)) this.#onSnapshot(message);
@@ -166,56 +167,10 @@ export class Raft {
     return true;
   }
 
-  #onAppend(message: AppendRequest): void {
-    const core = this.#core;
-    const { log } = core;
-    // What is committed agrees with every leader's log already.
-    const skipped = Math.min(Math.max(core.commitIndex - message.previousIndex, 0), message.entries.length);
-    const entries = skipped === 0 ? message.entries : message.entries.slice(skipped);
-    if (message.previousIndex > core.commitIndex && log.termAt(message.previousIndex) !== message.previousTerm) {
-      const hint = log.lastIndexWithTermAtMost(message.previousIndex, message.previousTerm);
-      core.send({
-        type: 'append-response', from: this.id, to: message.from, term: this.term, rejected: true, index: message.previousIndex,
-        hintIndex: hint.index, hintTerm: hint.term, lastIndex: log.lastIndex,
-      });
-      return;
-    }
-    for (const entry of entries) {
-      if (entry.index <= core.commitIndex || log.termAt(entry.index) === entry.term) continue;
-      if (entry.index <= log.lastIndex) core.truncate(entry.index);
-      core.append(entry);
-    }
-    const last = message.previousIndex + message.entries.length;
-    core.commitIndex = Math.max(core.commitIndex, Math.min(message.commit, last));
-    this.#acknowledge(message.from, Math.max(last, core.commitIndex));
-  }
-
-  #acknowledge(to: string, index: number): void {
-    // After persist even when the entries are old: the term must be durable too, or after a restart an older
-    // leader could overwrite what this answer promises to keep.
-    this.#core.sendAfterPersist({
-      type: 'append-response', from: this.id, to, term: this.term, rejected: false, index, hintIndex: 0, hintTerm: 0, lastIndex: this.lastIndex,
-    });
-  }
-
-  #onHeartbeat(message: HeartbeatRequest): void {
-    const core = this.#core;
-    core.commitIndex = Math.max(core.commitIndex, Math.min(message.commit, core.log.lastIndex));
-    core.send({ type: 'heartbeat-response', from: this.id, to: message.from, term: this.term, round: message.round, lastIndex: core.log.lastIndex });
-  }
-
   #onSnapshot(message: SnapshotRequest): void {
-    const core = this.#core;
-    const { snapshot } = message;
-    if (snapshot.index > core.commitIndex) {
-      if (core.log.termAt(snapshot.index) === snapshot.term) core.commitIndex = snapshot.index;
-      else {
-        core.restore(snapshot);
-        this.#appliedSnapshot = snapshot;
-        this.#handedIndex = snapshot.index;
-      }
-    }
-    this.#acknowledge(message.from, core.commitIndex);
+    if (!onSnapshot(this.#core, message)) return;
+    this.#appliedSnapshot = message.snapshot;
+    this.#handedIndex = message.snapshot.index;
   }
 
   // Elections
@@ -422,7 +377,10 @@ export class Raft {
     return undefined;
   }
 
-  /** Appends an entry. It is committed when it comes out of `ready` with this term; a later leader may drop it before. */
+  /**
+   * Appends an entry. It is committed when it comes out of `ready` with this term; a later leader may drop it before.
+   * `data` is kept, not copied: do not change it afterwards.
+   */
   propose(_now: number, data: Uint8Array): { readonly index: number; readonly term: number } | undefined {
     const leadership = this.#leadership;
     const { limits } = this.#core;
@@ -599,7 +557,7 @@ export class Raft {
   }
 
   /**
-   * Replaces the log up to `index` by the state machine's bytes there, except for a tail for slow followers. The caller
+   * Replaces the log up to `index` by the state machine's bytes there (kept, not copied), except for a tail for slow followers. The caller
    * persists the result, and may then delete entries before `firstIndex` (see changesForCompaction). Undefined: a
    * snapshot at or past `index` exists already, and there is nothing to persist.
    */
