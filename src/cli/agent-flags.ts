@@ -1,0 +1,80 @@
+import { TroupeError } from '../base/errors.ts';
+import type { ConfigOverride } from '../node/config.ts';
+
+/** A flag of `troupe agent`. The table drives the parser, the help and docs/cli.md. */
+export interface AgentFlag {
+  /** In commander's form, long name first: `--bind <address>`. */
+  readonly form: string;
+  /** Where the config file says the same. */
+  readonly path: readonly string[];
+  readonly help: string;
+  /** May be given more than once. */
+  readonly repeat?: true;
+  /** Makes the config's value of what was written; default: the text as it is. */
+  readonly read?: (text: string) => unknown;
+}
+
+/** The schema says what is wrong with a text that is no number. */
+const number = (text: string): unknown => (/^-?\d+$/.test(text) ? Number(text) : text);
+
+export const agentFlags: readonly AgentFlag[] = [
+  { form: '--name <name>', path: ['name'], help: "this node's name, unique in the cluster (also -node); default: the host's name" },
+  { form: '--data <dir>', path: ['data'], help: 'directory of what must survive a restart; without it every start is a new member' },
+  { form: '--dev', path: ['dev'], help: 'a cluster of one on 127.0.0.1, founded at once' },
+  { form: '--bind <address>', path: ['gossip', 'bind'], help: 'ADDR[:PORT] of gossip, UDP and TCP; default 0.0.0.0:7946' },
+  { form: '--advertise <address>', path: ['gossip', 'advertise'], help: 'ADDR[:PORT] that others reach gossip by' },
+  { form: '--profile <profile>', path: ['gossip', 'profile'], help: 'timing of failure detection: lan, wan or local; default lan' },
+  { form: '--encrypt <key>', path: ['gossip', 'encrypt'], help: 'base64 key of 16, 24 or 32 bytes for gossip and peer traffic' },
+  { form: '--peer <address>', path: ['peer'], help: "ADDR:PORT of peer traffic, TCP; default: gossip's address and port + 1" },
+  { form: '--join <address>', path: ['join'], repeat: true, help: 'gossip address to join, tried until one answers (also -retry-join); may be repeated' },
+  { form: '--bootstrap-expect <n>', path: ['bootstrap', 'expect'], read: number, help: 'found a cluster once N nodes are there; default 0: only join' },
+  { form: '--last-node <rule>', path: ['quorum', 'lastNode'], help: 'when a voter goes on without a majority: never, on-refusal or on-silence; default never' },
+  { form: '--memcached <address>', path: ['memcached', 'bind'], help: 'serve the memcached protocol on ADDR[:PORT], or `off`; default off' },
+  { form: '--http <address>', path: ['http', 'bind'], help: 'serve the HTTP API on ADDR[:PORT], or `off`; default 127.0.0.1:7380' },
+  { form: '--token <token>', path: ['http', 'token'], help: 'ask for this token in every HTTP request (also TROUPE_TOKEN)' },
+  { form: '--rpc-addr <address>', path: ['rpc', 'bind'], help: "ADDR[:PORT] of Serf's RPC" },
+  { form: '--tag <key=value>', path: ['tags'], repeat: true, help: 'a fact about this node for all others to see; may be repeated' },
+  { form: '--role <role>', path: ['tags', 'role'], help: 'the same as --tag role=ROLE' },
+  { form: '--zone <zone>', path: ['zone'], help: 'failure domain: copies go to different ones; default: the tag `zone`' },
+  { form: '--no-voter', path: ['voter'], help: 'never take part in consensus' },
+  { form: '--no-storage', path: ['storage'], help: 'hold no copies of partitions' },
+  { form: '--leave-on-term', path: ['leaveOnTerminate'], help: 'drain and leave at SIGTERM (the default)' },
+  { form: '--no-leave-on-term', path: ['leaveOnTerminate'], help: 'stop at once at SIGTERM' },
+  { form: '--log-level <level>', path: ['log', 'level'], help: 'trace, debug, info, warn or error; default info' },
+];
+
+/** Serf's flags that this version does not act on. To take them silently would be worse than to refuse. */
+export const laterFlags: readonly string[] = [
+  '--event-handler', '--snapshot', '--rejoin', '--replay', '--rpc-auth', '--keyring-file', '--tags-file', '--discover', '--iface', '--protocol',
+  '--config-dir', '--retry-interval', '--retry-max', '--broadcast-timeout', '--syslog', '--mdns-iface',
+];
+
+/** The name of the option in what commander parsed: `bootstrapExpect` for `--bootstrap-expect <n>`. */
+export function optionKey(form: string): string {
+  return flagName(form).replace(/^--(no-)?/, '').replaceAll(/-(\w)/g, (_, letter: string) => letter.toUpperCase());
+}
+
+export function flagName(form: string): string {
+  return form.split(' ')[0] as string;
+}
+
+/** What the flags say, in the config file's terms. `given` holds only options that were written. */
+export function overridesOf(given: Readonly<Record<string, unknown>>): ConfigOverride[] {
+  return agentFlags.flatMap((flag): ConfigOverride[] => {
+    const value = given[optionKey(flag.form)];
+    const name = flagName(flag.form);
+    if (value === undefined) return [];
+    if (flag.form.startsWith('--no-')) return value === false ? [{ flag: name, path: flag.path, value: false }] : [];
+    if (flag.form === '--leave-on-term') return value === true ? [{ flag: name, path: flag.path, value: true }] : [];
+    if (flag.form.startsWith('--tag ')) return (value as string[]).map((text) => tagOverride(text));
+    if (value === 'off' && name === '--memcached') return [{ flag: name, path: ['memcached'], value: undefined }];
+    if (value === 'off' && name === '--http') return [{ flag: name, path: ['http'], value: false }];
+    return [{ flag: name, path: flag.path, value: flag.read === undefined || typeof value !== 'string' ? value : flag.read(value) }];
+  });
+}
+
+function tagOverride(text: string): ConfigOverride {
+  const equals = text.indexOf('=');
+  if (equals < 1) throw new TroupeError('BAD_CONFIG', `--tag: '${text}' is no tag: write --tag KEY=VALUE`, { problems: [`--tag: '${text}'`] });
+  return { flag: '--tag', path: ['tags', text.slice(0, equals)], value: text.slice(equals + 1) };
+}

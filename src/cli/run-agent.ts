@@ -1,0 +1,161 @@
+import { readFileSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
+import { TroupeError, messageOf } from '../base/errors.ts';
+import { startHttp } from '../frontends/http/server.ts';
+import { startOnHost } from '../host-node.ts';
+import type { HostNode } from '../host-node.ts';
+import { NodeHttpServer } from '../host/http-server.ts';
+import type { HostLog } from '../host/log.ts';
+import { createLog } from '../host/log.ts';
+import { notifyService } from '../host/notify.ts';
+import { packageVersion } from '../host/package-version.ts';
+import { hostName } from '../host/system.ts';
+import type { AgentConfig, ConfigOverride } from '../node/config.ts';
+import { readConfig } from '../node/config.ts';
+import type { Node } from '../node/node-types.ts';
+import type { Address } from '../ports/address.ts';
+import { formatAddress } from '../ports/address.ts';
+import type { HttpListener } from '../ports/http.ts';
+import { backendOf } from './http-backend.ts';
+import { reloadConfig } from './reload.ts';
+
+export interface AgentArguments {
+  readonly configFile: string | undefined;
+  readonly overrides: readonly ConfigOverride[];
+}
+
+/** Runs until the node has stopped; the result is the exit code. */
+export async function runAgent(given: AgentArguments): Promise<number> {
+  const config = loadConfig(given);
+  const log = createLog({ level: config.logLevel });
+  dieOfUncaught(log);
+  const host = await withFlagNames(config, () => startOnHost(config, log, dirname(resolve(given.configFile ?? 'x'))));
+  const { node } = host;
+  let http: HttpListener | undefined;
+  try {
+    http = await withFlagNames(config, () => serveHttp(config, host, log));
+  } catch (error) {
+    await node.close();
+    await host.release();
+    throw error;
+  }
+  if (config.rpc !== undefined) log.warn("this version does not serve Serf's RPC: --rpc-addr and the key rpc have no effect");
+  if (config.data === undefined) log.info('there is no data directory: this node is a new member after every start');
+  handleSignals({ given, config, node, log });
+  void announceReady(config, node, http?.address, log);
+
+  const failure = await node.stopped;
+  await http?.close(1000);
+  await host.release();
+  if (failure === undefined) return 0;
+  log.error('the node had to stop', { error: failure.message });
+  throw failure;
+}
+
+export function loadConfig(given: AgentArguments): AgentConfig {
+  const file = given.configFile;
+  const base = file === undefined ? process.cwd() : dirname(resolve(file));
+  return readConfig({
+    ...(file === undefined ? { object: {} } : { text: readFile(file), file }),
+    overrides: given.overrides.map((each) => (each.path.join('.') === 'data' ? { ...each, value: resolve(String(each.value)) } : each)),
+    defaultName: hostName(),
+    version: packageVersion(),
+    resolvePath: (path) => resolve(base, path),
+  });
+}
+
+function readFile(file: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch (error) {
+    throw new TroupeError('FILE_UNREADABLE', `cannot read the config file ${file}: ${messageOf(error)}; check --config`, { file }, error);
+  }
+}
+
+async function serveHttp(config: AgentConfig, host: HostNode, log: HostLog): Promise<HttpListener | undefined> {
+  if (config.http === undefined) return undefined;
+  return startHttp({
+    server: new NodeHttpServer(log),
+    backend: backendOf(host.node, { version: config.node.version, standsAlone: standsAlone(config, host.node) }),
+    bind: config.http.bind,
+    token: config.http.token,
+    allowWithoutToken: config.http.allowWithoutToken,
+    gossipPort: config.node.gossip.bind.port || 7946,
+  });
+}
+
+/** A member of the gossip pool that neither founds nor looks for a cluster, and knows of none: there is nothing to wait for. */
+function standsAlone(config: AgentConfig, node: Node): boolean {
+  const { bootstrapExpect, sync, join } = config.node;
+  return bootstrapExpect === 0 && sync === undefined && join.length === 0 && node.map.clusterId === '';
+}
+
+async function announceReady(config: AgentConfig, node: Node, http: Address | undefined, log: HostLog): Promise<void> {
+  if (standsAlone(config, node)) log.info('this node founds no cluster and looks for none: let it join one (`troupe join`), or start one node with --bootstrap-expect or --dev');
+  else await node.ready();
+  const { gossip, peer, memcached } = node.addresses;
+  const parts = Object.entries({ gossip, peer, http, memcached }).filter(([, address]) => address !== undefined);
+  process.stdout.write(`ready name=${node.name} ${parts.map(([name, address]) => `${name}=${formatAddress(address as Address)}`).join(' ')}\n`);
+  await notifyService('ready', log, `${node.name} serves`);
+}
+
+interface SignalContext {
+  readonly given: AgentArguments;
+  readonly config: AgentConfig;
+  readonly node: Node;
+  readonly log: HostLog;
+}
+
+function handleSignals({ given, config, node, log }: SignalContext): void {
+  let ending = false;
+  let current = config;
+  const end = (signal: string, leave: boolean): void => {
+    if (ending) {
+      log.warn('a second signal: the process ends at once', { signal });
+      process.exit(1);
+    }
+    ending = true;
+    log.info(leave ? 'leaving the cluster' : 'stopping', { signal });
+    void notifyService('stopping', log);
+    void (leave ? node.leave() : node.close()).catch((error: unknown) => log.error('could not stop in order', { error: messageOf(error) }));
+  };
+  process.on('SIGINT', () => end('SIGINT', true));
+  process.on('SIGTERM', () => end('SIGTERM', current.leaveOnTerminate));
+  process.on('SIGHUP', () => {
+    void notifyService('reloading', log);
+    current = reloadConfig(() => loadConfig(given), current, node, log);
+    void notifyService('ready', log);
+  });
+}
+
+/** Nothing is known about the state after an error that nobody caught: others take over faster than we could repair it. */
+function dieOfUncaught(log: HostLog): void {
+  const die = (error: unknown): void => {
+    log.error('an error that nobody caught: the process ends', { error: messageOf(error), ...(error instanceof Error ? { stack: error.stack } : {}) });
+    process.exit(1);
+  };
+  process.on('uncaughtException', die);
+  process.on('unhandledRejection', die);
+  // Whoever read our output has gone: that is no reason to stop.
+  process.stdout.on('error', () => {});
+}
+
+/** Says which flag an address that could not be had comes from. */
+async function withFlagNames<T>(config: AgentConfig, start: () => Promise<T>): Promise<T> {
+  try {
+    return await start();
+  } catch (error) {
+    if (!(error instanceof TroupeError) || typeof error.fields['port'] !== 'number') throw error;
+    const flag = flagOfPort(config, error.fields['port'] as number);
+    if (flag === undefined) throw error;
+    throw new TroupeError(error.code, `${error.message} (${flag})`, error.fields, error);
+  }
+}
+
+function flagOfPort(config: AgentConfig, port: number): string | undefined {
+  const { gossip, peer, memcached } = config.node;
+  if (config.http?.bind.port === port) return '--http';
+  if (memcached?.bind.port === port) return '--memcached';
+  if (port === (peer?.port ?? gossip.bind.port + 1)) return '--peer';
+  return port === gossip.bind.port ? '--bind' : undefined;
+}

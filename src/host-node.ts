@@ -1,0 +1,94 @@
+import { lookup } from 'node:dns/promises';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { startStaticDiscovery } from './discovery/static.ts';
+import { aesGcmCipher } from './host/aes-gcm-cipher.ts';
+import { HostClock } from './host/clock.ts';
+import { HandoverDirectory } from './host/handover-files.ts';
+import { LmdbDisk } from './host/lmdb-disk.ts';
+import { MemoryDisk } from './host/memory-disk.ts';
+import { HostProcesses } from './host/processes.ts';
+import { createRandom } from './host/random.ts';
+import { defaultAddress } from './host/system.ts';
+import { TcpStreams } from './host/tcp.ts';
+import { TlsPskStreams } from './host/tls-psk.ts';
+import { UdpDatagrams } from './host/udp.ts';
+import { createNode } from './node/create-node.ts';
+import type { AgentConfig } from './node/config.ts';
+import type { Node, NodeOptions } from './node/node-types.ts';
+import { formatAddress } from './ports/address.ts';
+import type { Clock } from './ports/clock.ts';
+import type { Log } from './ports/log.ts';
+
+/** A node on this host, with what belongs to it. */
+export interface HostNode {
+  readonly node: Node;
+  readonly clock: Clock;
+  /** After the node has stopped: gives the data directory free, removes temporary files. Idempotent. */
+  release(): Promise<void>;
+}
+
+/**
+ * Puts a node on the system's clock, sockets, disk and processes.
+ * @param directory where the config file lies: packages that apps name are looked up from here
+ */
+export async function startOnHost(config: AgentConfig, log: Log, directory: string): Promise<HostNode> {
+  const clock = new HostClock();
+  const streams = new TcpStreams();
+  const keys = config.node.gossip.keys ?? [];
+  const peerStreams = keys.length === 0 ? streams : new TlsPskStreams({
+    keys,
+    onRejected: (from, detail) => log.warn('turned a peer connection away', { from: formatAddress(from), detail }),
+  });
+  const disk = config.data === undefined ? new MemoryDisk() : new LmdbDisk(config.data);
+  const files = new HandoverDirectory(config.data === undefined ? undefined : join(config.data, 'handover'));
+  const stops: (() => void)[] = [];
+  const release = async (): Promise<void> => {
+    for (const stop of stops.splice(0)) stop();
+    files.close();
+    if (disk instanceof LmdbDisk) await disk.close();
+  };
+  try {
+    const node = await createNode(withAdvertise(config.node), {
+      clock, streams, peerStreams, disk, files, log,
+      random: createRandom(),
+      datagrams: new UdpDatagrams(),
+      cipher: aesGcmCipher,
+      processes: new HostProcesses(),
+      loadModule: (specifier) => loadModule(specifier, directory),
+    });
+    for (const options of config.discovery) stops.push(startStaticDiscovery(options, {
+      clock, log, resolve,
+      alive: () => node.gossip.members().filter((member) => member.status === 'alive').map((member) => member.address),
+      join: (addresses) => node.gossip.join(addresses),
+    }));
+    return { node, clock, release };
+  } catch (error) {
+    await release();
+    throw error;
+  }
+}
+
+/** Nobody can be told to reach us at 0.0.0.0. */
+function withAdvertise(options: NodeOptions): NodeOptions {
+  const { bind, advertise } = options.gossip;
+  if (advertise !== undefined || (bind.host !== '0.0.0.0' && bind.host !== '::')) return options;
+  return { ...options, gossip: { ...options.gossip, advertise: { host: defaultAddress(), port: 0 } } };
+}
+
+async function resolve(host: string): Promise<string[]> {
+  return (await lookup(host, { all: true })).map((each) => each.address);
+}
+
+async function loadModule(specifier: string, directory: string): Promise<unknown> {
+  if (/^\.{0,2}\//.test(specifier)) return import(pathToFileURL(specifier).href);
+  let found: string;
+  try {
+    found = createRequire(join(directory, 'config')).resolve(specifier);
+  } catch {
+    // A package with entries for `import` only cannot be found that way; it may still be one of our own neighbours.
+    return import(specifier);
+  }
+  return import(pathToFileURL(found).href);
+}
