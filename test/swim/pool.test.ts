@@ -105,6 +105,19 @@ test('a restarted node without memory comes back by itself, under a new incarnat
   expect(again.events.filter(({ event }) => event.type === 'user')).toEqual([]);
 });
 
+test('a node that restarts before its failure is noticed finds the others again through their probes', () => {
+  const pool = formed(5, 0, 9);
+  const victim = pool.nodes[4] as SimulatedNode;
+  victim.up = false;
+  pool.nodes.pop();
+  pool.add(victim.name);
+  const back = pool.now;
+  expect(pool.runUntil(back + 10_000, () => pool.agree(() => 'alive'))).toBe(true);
+  expect(pool.now - back).toBeLessThan(6000);
+  pool.runUntil(back + 30_000);
+  expect(pool.failuresSeen()).toEqual([]);
+});
+
 test('the same seed gives the same run', () => {
   const trace = (): string => {
     const pool = formed(20, 0.05, 42);

@@ -27,7 +27,7 @@ class Bench {
     const delegate: SwimDelegate = {
       nodeJoined: (node) => void this.events.push(`join ${node.name}`), nodeLeft: (node) => void this.events.push(`${node.state} ${node.name}`), nodeUpdated: (node) => void this.events.push(`update ${node.name}`),
       nameConflict: (known, claimed) => void this.events.push(`conflict ${known.name} ${claimed.host}`),
-      userMessage: () => {}, broadcasts: () => [], nobodyListens: () => {}, localState: () => new Uint8Array(0), mergeState: () => {}, ackPayload: () => Uint8Array.of(9), pingAnswered: (node, roundTripMs) => void this.events.push(`rtt ${node.name} ${roundTripMs}`),
+      userMessage: () => {}, broadcasts: () => [], nobodyListens: () => {}, localState: () => new Uint8Array(0), mergeState: () => {}, ackPayload: () => Uint8Array.of(9), strangerPinged: (from) => void this.events.push(`stranger ${from.host}`), pingAnswered: (node, roundTripMs) => void this.events.push(`rtt ${node.name} ${roundTripMs}`),
     };
     this.swim = new Swim(
       { name: 'me', advertise: { host: '10.0.0.1', port: 7946 }, meta: new Uint8Array(0), timing: swimTimings.lan, packetOverhead: () => 0, membersMax: 100, deadNodeReclaimMs: 0 },
@@ -151,6 +151,10 @@ describe('for others', () => {
     expect(ackCodec.decode(bench.sent[0]!.body)).toEqual({ SeqNo: 7, Payload: Uint8Array.of(9) });
     bench.receive(messageType.ping, pingCodec, { SeqNo: 8, Node: 'somebody else', SourceAddr: new Uint8Array(0), SourcePort: 0, SourceNode: '' });
     expect(bench.sent).toHaveLength(1);
+    expect(bench.events).toEqual(['stranger 10.0.0.77']);
+    bench.alive('x', 77);
+    bench.receive(messageType.ping, pingCodec, { SeqNo: 9, Node: 'me', SourceAddr: Uint8Array.of(10, 0, 0, 77), SourcePort: 1, SourceNode: 'x' });
+    expect(bench.events).toEqual(['stranger 10.0.0.77', 'join x']);
   });
 
   const request = { SeqNo: 5, Target: Uint8Array.of(10, 0, 0, 8), Port: 7946, Node: 't', Nack: true, SourceAddr: new Uint8Array(0), SourcePort: 0, SourceNode: '' };

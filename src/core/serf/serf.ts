@@ -41,6 +41,7 @@ export interface SerfPorts {
 const reapIntervalMs = 15_000;
 const broadcastTimeoutMs = 5000;
 const conflictQuietMs = 60_000;
+const strangerQuietMs = 5000;
 const conflictsRemembered = 256;
 /** A message at most; a push/pull has limits of its own. */
 const messageLimits = { valuesMax: 8192, depthMax: 8 } as const;
@@ -64,6 +65,7 @@ export class Serf implements SwimDelegate {
   readonly #queryQueue: BroadcastQueue;
   readonly #conflicts = new Map<string, number>();
   #joins = 0;
+  #askedStrangerAt = -Infinity;
   #phase: 'running' | 'leaving' | 'left' = 'running';
 
   constructor(options: SerfOptions, ports: SerfPorts) {
@@ -307,6 +309,19 @@ export class Serf implements SwimDelegate {
 
   pingAnswered(): void {
     // Network coordinates would learn from this.
+  }
+
+  /**
+   * Who lost its memory in a restart, quicker than its failure was noticed, is still probed by the others while it
+   * knows nobody: it asks the first of them who else is there.
+   */
+  strangerPinged(from: Endpoint): void {
+    const { now } = this.#ports.timers;
+    if (this.#phase !== 'running' || this.swim.hasPeers() || now - this.#askedStrangerAt < strangerQuietMs) return;
+    this.#askedStrangerAt = now;
+    this.swim.pushPull(from, true, (failure) => {
+      if (failure === undefined) this.broadcastJoin();
+    });
   }
 
   // ── Intents ──

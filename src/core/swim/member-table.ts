@@ -248,9 +248,16 @@ export class MemberTable {
   }
 
   #arm(node: SwimNode, accused: Accused): void {
-    const { timers, sink, options } = this.#context;
+    const { timers } = this.#context;
     timers.cancel(accused.timer);
-    accused.timer = timers.at(accused.suspicion.deadline, () => {
+    this.#armAt(node, accused, accused.suspicion.deadline);
+  }
+
+  #armAt(node: SwimNode, accused: Accused, deadline: number): void {
+    const { timers, sink, options } = this.#context;
+    accused.timer = timers.at(deadline, () => {
+      // We slept: the suspect may have spoken up into our unread socket.
+      if (timers.now - deadline >= options.timing.probeIntervalMs) return this.#armAt(node, accused, timers.now + options.timing.probeIntervalMs);
       sink.log('info', `member '${node.name}' did not speak up in time: it counts as failed`, { node: node.name, confirmations: accused.suspicion.confirmations });
       this.dead({ Incarnation: node.incarnation, Node: node.name, From: options.name });
     });

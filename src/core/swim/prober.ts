@@ -72,7 +72,9 @@ export class Prober {
       return;
     }
     const ack = encodeMessage(messageType.ack, ackCodec, { SeqNo: ping.SeqNo, Payload: delegate.ackPayload() });
-    this.#context.sendWithGossip(replyAddress(ping, from), ack);
+    const to = replyAddress(ping, from);
+    this.#context.sendWithGossip(to, ack);
+    if (ping.SourceNode !== '' && this.#table.get(ping.SourceNode) === undefined) delegate.strangerPinged(to);
   }
 
   handleAck(ack: Ack): void {
@@ -143,6 +145,11 @@ export class Prober {
 
   #askOthers(round: Round): void {
     const { options, timers } = this.#context;
+    if (timers.now >= round.concludeAt) {
+      // We slept (a stopped process, a suspended host): the answer may lie unread in our own socket. Nobody is to blame.
+      this.#finish(round, 1);
+      return;
+    }
     round.indirect = true;
     const { node } = round;
     const helpers = this.#table.pick(options.timing.indirectChecks, (peer) => peer !== this.#table.self && peer !== node && peer.state === 'alive');
@@ -163,8 +170,12 @@ export class Prober {
   }
 
   #conclude(round: Round): void {
-    const { sink, options } = this.#context;
+    const { sink, options, timers } = this.#context;
     const { node } = round;
+    if (timers.now - round.concludeAt >= options.timing.probeIntervalMs) {
+      this.#finish(round, 1); // as above
+      return;
+    }
     if (round.answeredStream) {
       sink.log('warn', `member '${node.name}' answers over TCP but not over UDP: let UDP port ${node.endpoint.port} through`, { node: node.name });
       this.#finish(round, -1);

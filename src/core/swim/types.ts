@@ -41,6 +41,8 @@ export interface SwimDelegate {
   /** @throws WireError */
   mergeState(state: Uint8Array, join: boolean): void;
   ackPayload(): Uint8Array;
+  /** Somebody whom we do not know takes us for a member. */
+  strangerPinged(from: Endpoint): void;
   pingAnswered(node: SwimNode, roundTripMs: number, payload: Uint8Array): void;
 }
 
