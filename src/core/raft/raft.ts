@@ -1,19 +1,14 @@
 import { assert } from '../../base/assert.ts';
 import { changed, encodeConfiguration } from './configuration.ts';
 import { Core } from './core.ts';
+import { Elections } from './elections.ts';
 import { onAppend, onHeartbeat, onSnapshot } from './followership.ts';
 import { Leadership } from './leadership.ts';
-import { ballotOutcome } from './quorum.ts';
 import type {
   Configuration, ConfigurationChange, ElectionResult, MemberProgress, Message, RaftOptions, RaftState,
-  Ready, Refusal, Role, Snapshot, SnapshotRequest, VoteRequest, VoteResponse,
+  Ready, Refusal, Role, Snapshot, SnapshotRequest,
 } from './types.ts';
 import { isPlausible } from './validation.ts';
-
-interface Vote { readonly granted: boolean; readonly sinceLeaderMs: number }
-
-/** With a leader known dead, this many elections in a row are retried fast before the ordinary time-outs count again. */
-const fastCampaignsMax = 3;
 
 /**
  * One member of a Raft group (Ongaro and Ousterhout 2014; "thesis" is Ongaro's dissertation), without I/O: messages,
@@ -22,27 +17,12 @@ const fastCampaignsMax = 3;
 export class Raft {
   readonly id: string;
   readonly #core: Core;
-  #role: Role = 'follower';
-  #leaderId: string | undefined;
+  readonly #elections: Elections;
   #leadership: Leadership | undefined;
-
-  /** When a message of any leader was last accepted, or we were leader ourselves, or the start. See {@link VoteResponse}. */
-  #leaderContactAt: number;
-  #electionDeadline = 0;
-  /** A campaign against a leader known dead waits for its turn. */
-  #campaignAt = Infinity;
-  #knownDead: string | undefined;
-  #fastCampaignCount = 0;
-  #grantedAt = -Infinity;
-  #ballot: Map<string, Vote> = new Map();
-  #selfSinceLeaderMs = 0;
-  /** The operator took voters out without their consent; becomes an entry when this member leads. */
-  #forced: Configuration | undefined;
 
   #appliedSnapshot: Snapshot | undefined;
   #handedIndex: number;
   #appliedIndex: number;
-  #lastElection: ElectionResult | undefined;
   #lastRefusal: Refusal | undefined;
 
   constructor(options: RaftOptions) {
@@ -53,11 +33,13 @@ export class Raft {
     assert(timing.heartbeatMs < timing.electionTimeoutMinMs && timing.electionTimeoutMinMs <= timing.electionTimeoutMaxMs,
       `raft timing must be heartbeatMs < electionTimeoutMinMs <= electionTimeoutMaxMs, not ${timing.heartbeatMs}, ${timing.electionTimeoutMinMs}, ${timing.electionTimeoutMaxMs}`);
     assert(timing.campaignStaggerMs > 0, `raft campaignStaggerMs must be over 0, not ${timing.campaignStaggerMs}`);
-    this.#leaderContactAt = options.now;
+    this.#elections = new Elections(this.#core, options.now, {
+      won: (now, forced) => this.#lead(now, forced),
+      stoppedLeading: () => { this.#leadership = undefined; },
+    });
     this.#appliedSnapshot = options.initial.snapshot;
     this.#handedIndex = this.#core.log.snapshot.index;
     this.#appliedIndex = 0;
-    this.#resetElectionTimer(options.now);
   }
 
   /** The state of a new group whose only voter is `id`. */
@@ -70,9 +52,9 @@ export class Raft {
     };
   }
 
-  get role(): Role { return this.#role; }
+  get role(): Role { return this.#elections.role; }
   get term(): number { return this.#core.term; }
-  get leaderId(): string | undefined { return this.#leaderId; }
+  get leaderId(): string | undefined { return this.#elections.leaderId; }
   /** The latest configuration in the log, committed or not: it is the one that counts (thesis 4.1). */
   get configuration(): Configuration { return this.#core.configuration; }
   get commitIndex(): number { return this.#core.commitIndex; }
@@ -82,7 +64,7 @@ export class Raft {
   get firstIndex(): number { return this.#core.log.firstIndex; }
   get persistedIndex(): number { return this.#core.persistence.persistedIndex; }
   /** The latest election that this member won. */
-  get lastElection(): ElectionResult | undefined { return this.#lastElection; }
+  get lastElection(): ElectionResult | undefined { return this.#elections.lastElection; }
   /** Why the latest refused call was refused. */
   get lastRefusal(): Refusal | undefined { return this.#lastRefusal; }
   /** Messages dropped because no correct member could have sent them. */
@@ -105,13 +87,13 @@ export class Raft {
       return;
     }
     if (message.type === 'pre-vote' || message.type === 'vote') {
-      this.#onVoteRequest(now, message);
+      this.#elections.onVoteRequest(now, message);
       return;
     }
     if (message.term > core.term) {
       // A granted pre-vote bears the term of the election that it allows, which nobody has begun yet.
-      if (message.type === 'pre-vote-response' && message.granted) this.#onVoteResponse(now, message);
-      else this.#becomeFollower(now, message.term);
+      if (message.type === 'pre-vote-response' && message.granted) this.#elections.onVoteResponse(now, message);
+      else this.#elections.becomeFollower(now, message.term);
     }
     if (message.term < core.term) {
       this.#onStale(message);
@@ -120,13 +102,13 @@ export class Raft {
     if (message.term > core.term) return;
     switch (message.type) {
       case 'append':
-        if (this.#acceptLeader(now, message.from)) onAppend(core, message);
+        if (this.#elections.acceptLeader(now, message.from)) onAppend(core, message);
         break;
       case 'heartbeat':
-        if (this.#acceptLeader(now, message.from)) onHeartbeat(core, message);
+        if (this.#elections.acceptLeader(now, message.from)) onHeartbeat(core, message);
         break;
       case 'snapshot':
-        if (this.#acceptLeader(now, message.from)) this.#onSnapshot(message);
+        if (this.#elections.acceptLeader(now, message.from)) this.#onSnapshot(message);
         break;
       case 'append-response':
         this.#leadership?.onAppendResponse(now, message);
@@ -137,10 +119,10 @@ export class Raft {
         break;
       case 'pre-vote-response':
       case 'vote-response':
-        this.#onVoteResponse(now, message);
+        this.#elections.onVoteResponse(now, message);
         break;
       case 'timeout-now':
-        if (this.#leaderId === message.from && core.isVoter(this.id)) this.#campaign(now, true);
+        this.#elections.onTimeoutNow(now, message.from);
         break;
     }
   }
@@ -151,22 +133,6 @@ export class Raft {
     this.#core.send({ type: 'heartbeat-response', from: this.id, to: message.from, term: this.term, round: 0, lastIndex: this.lastIndex });
   }
 
-  /** False for a message of a second leader of our own term, which only dropVoters can make possible. */
-  #acceptLeader(now: number, from: string): boolean {
-    if (this.#role === 'leader' || (this.#leaderId !== undefined && this.#leaderId !== from)) {
-      this.#core.anomalyCount++;
-      return false;
-    }
-    this.#role = 'follower';
-    this.#leaderId = from;
-    this.#leaderContactAt = now;
-    this.#forced = undefined;
-    // Bytes of a leader known dead may still arrive; they are no reason to wait for it.
-    if (from !== this.#knownDead) this.#forgetKnownDead();
-    this.#resetElectionTimer(now);
-    return true;
-  }
-
   #onSnapshot(message: SnapshotRequest): void {
     if (!onSnapshot(this.#core, message)) return;
     this.#appliedSnapshot = message.snapshot;
@@ -175,199 +141,31 @@ export class Raft {
 
   // Elections
 
-  #onVoteRequest(now: number, request: VoteRequest): void {
-    const core = this.#core;
-    // A member that knows no group may have lost its disk, and with it votes and entries: it has no say.
-    if (core.configuration.voters.length === 0) return;
-    if (request.term > core.term) {
-      if (this.#sticksToLeader(now, request)) return;
-      if (request.type === 'vote') this.#becomeFollower(now, request.term);
-    }
-    const isLogGood = core.log.isUpToDate(request.lastIndex, request.lastTerm);
-    if (request.type === 'pre-vote') {
-      const granted = request.term > core.term && isLogGood;
-      core.send(this.#voteResponse(now, request, 'pre-vote-response', granted, granted ? request.term : core.term));
-      return;
-    }
-    const isFree = core.votedFor === request.from || (core.votedFor === undefined && this.#leaderId === undefined);
-    const granted = request.term === core.term && isFree && isLogGood;
-    if (granted) {
-      if (core.votedFor === undefined) core.persistence.hardStateChanged();
-      core.votedFor = request.from;
-      this.#grantedAt = now;
-      this.#campaignAt = Infinity;
-      this.#resetElectionTimer(now);
-    }
-    core.sendAfterPersist(this.#voteResponse(now, request, 'vote-response', granted, core.term));
-  }
-
-  #voteResponse(now: number, request: VoteRequest, type: VoteResponse['type'], granted: boolean, term: number): VoteResponse {
-    return { type, from: this.id, to: request.from, term, granted, sinceLeaderMs: Math.max(0, now - this.#leaderContactAt) };
-  }
-
-  /** A voter that hears from a live leader helps nobody to depose it (thesis 4.2.3), unless that leader asked or is dead. */
-  #sticksToLeader(now: number, request: VoteRequest): boolean {
-    if (this.#leaderId === undefined || request.transfer || request.leaderKnownDead === this.#leaderId) return false;
-    return this.#role === 'leader' || now - this.#leaderContactAt < this.#core.timing.electionTimeoutMinMs;
-  }
-
-  #onVoteResponse(now: number, response: VoteResponse): void {
-    const isPre = response.type === 'pre-vote-response';
-    if (this.#role !== (isPre ? 'pre-candidate' : 'candidate')) return;
-    if (response.granted && response.term !== (isPre ? this.term + 1 : this.term)) return;
-    this.#ballot.set(response.from, response);
-    this.#countVotes(now);
-  }
-
-  #countVotes(now: number): void {
-    const { voters } = this.#electorate();
-    const outcome = ballotOutcome(voters, (id) => this.#ballot.get(id)?.granted);
-    if (outcome === 'open') return;
-    if (outcome === 'lost') this.#becomeFollower(now, this.term);
-    else if (this.#role === 'pre-candidate') this.#campaign(now, false);
-    else this.#becomeLeader(now);
-  }
-
-  #electorate(): Configuration {
-    return this.#forced ?? this.configuration;
-  }
-
-  /** Has, or until a removal is committed still has, a vote: such a member may be the only one that can win (thesis 4.2.2). */
-  get #mayCampaign(): boolean {
-    return this.#core.configurations.mayVoteSince(this.commitIndex, this.id);
-  }
-
   /**
    * Asks for an election now, with a pre-vote. With `leaderKnownDead` (the process of that leader is known to be gone) no
    * pre-vote is needed, and voters that follow it answer at once; voters that all know it take turns, a stagger apart.
    */
   campaign(now: number, options: { readonly leaderKnownDead?: string } = {}): void {
-    if (this.#role === 'leader' || !this.#mayCampaign) return;
-    const dead = options.leaderKnownDead;
-    if (dead === undefined) {
-      this.#preCampaign(now);
-      return;
-    }
-    if (dead === this.id || dead === this.#knownDead || (this.#leaderId !== undefined && this.#leaderId !== dead)) return;
-    this.#knownDead = dead;
-    this.#fastCampaignCount = 0;
-    const { campaignStaggerMs } = this.#core.timing;
-    const rank = this.configuration.voters.filter((id) => id !== dead && id < this.id).length;
-    const wasJustGranted = now - this.#grantedAt < campaignStaggerMs && this.#leaderId === undefined;
-    // A vote given a moment ago is about to elect somebody; a campaign would spoil it.
-    const turns = wasJustGranted ? rank + 4 : rank;
-    if (turns === 0) this.#campaign(now, false);
-    else this.#campaignAt = now + turns * campaignStaggerMs;
+    this.#elections.campaign(now, options.leaderKnownDead);
   }
 
-  #preCampaign(now: number): void {
-    this.#role = 'pre-candidate';
-    this.#leaderId = undefined;
-    this.#ballot = new Map([[this.id, { granted: true, sinceLeaderMs: now - this.#leaderContactAt }]]);
-    this.#resetElectionTimer(now);
-    this.#requestVotes('pre-vote', this.term + 1, false);
-    this.#countVotes(now);
-  }
-
-  #campaign(now: number, isTransfer: boolean): void {
-    const core = this.#core;
-    this.#role = 'candidate';
-    this.#leaderId = undefined;
-    this.#campaignAt = Infinity;
-    this.#ballot = new Map();
-    this.#selfSinceLeaderMs = Math.max(0, now - this.#leaderContactAt);
-    core.term++;
-    core.votedFor = this.id;
-    core.persistence.voteForSelf(core.term);
-    this.#resetElectionTimer(now);
-    if (this.#knownDead !== undefined && this.#fastCampaignCount++ < fastCampaignsMax) {
-      this.#electionDeadline = now + core.timing.campaignStaggerMs * (2 + 4 * core.random.float());
-    }
-    this.#requestVotes('vote', core.term, isTransfer);
-  }
-
-  #requestVotes(type: VoteRequest['type'], term: number, transfer: boolean): void {
-    const core = this.#core;
-    for (const to of this.#electorate().voters) {
-      if (to === this.id) continue;
-      const request: VoteRequest = {
-        type, from: this.id, to, term, transfer, leaderKnownDead: this.#knownDead,
-        lastIndex: core.log.lastIndex, lastTerm: core.log.lastTerm,
-      };
-      // The term must be durable before a vote is asked for: a candidate that crashed and came back in the same term
-      // with a shorter log would count grants that were given to the longer one.
-      if (type === 'vote') core.sendAfterPersist(request);
-      else core.send(request);
-    }
-  }
-
-  #becomeFollower(now: number, term: number): void {
-    const core = this.#core;
-    // Our own contact counts: as leader we acknowledged our rounds ourselves.
-    if (this.#role === 'leader') this.#leaderContactAt = now;
-    // A campaign against a dead leader that came to nothing is repeated soon; its deadline stands.
-    if (this.#role === 'leader' || (this.#role !== 'follower' && !this.#isRetryingFast)) this.#resetElectionTimer(now);
-    this.#role = 'follower';
-    this.#leadership = undefined;
-    if (term > core.term) {
-      core.term = term;
-      core.votedFor = undefined;
-      core.persistence.hardStateChanged();
-    }
-    this.#leaderId = undefined;
-  }
-
-  get #isRetryingFast(): boolean {
-    return this.#knownDead !== undefined && this.#fastCampaignCount <= fastCampaignsMax;
-  }
-
-  #forgetKnownDead(): void {
-    this.#knownDead = undefined;
-    this.#campaignAt = Infinity;
-  }
-
-  #becomeLeader(now: number): void {
-    const core = this.#core;
-    const { voters } = this.#electorate();
-    let silentMs = this.#selfSinceLeaderMs;
-    for (const id of voters) {
-      const vote = this.#ballot.get(id);
-      if (vote?.granted === true) silentMs = Math.min(silentMs, vote.sinceLeaderMs);
-    }
-    this.#lastElection = { term: core.term, previousLeaderSilentMs: silentMs };
-    this.#role = 'leader';
-    this.#leaderId = this.id;
-    this.#forgetKnownDead();
-    this.#leadership = new Leadership(core, now);
-    if (this.#forced === undefined) this.#leadership.append('empty', new Uint8Array(0));
-    else this.#appendConfiguration(now, this.#forced);
-    this.#forced = undefined;
-  }
-
-  #resetElectionTimer(now: number): void {
-    const { electionTimeoutMinMs, electionTimeoutMaxMs } = this.#core.timing;
-    this.#electionDeadline = now + electionTimeoutMinMs + this.#core.random.float() * (electionTimeoutMaxMs - electionTimeoutMinMs);
+  #lead(now: number, forced: Configuration | undefined): void {
+    const leadership = new Leadership(this.#core, now);
+    this.#leadership = leadership;
+    if (forced === undefined) leadership.append('empty', new Uint8Array(0));
+    else this.#appendConfiguration(leadership, now, forced);
   }
 
   // Time
 
   tick(now: number): void {
-    if (this.#leadership !== undefined) {
-      if (!this.#leadership.tick(now)) this.#becomeFollower(now, this.term);
-      return;
-    }
-    if (!this.#mayCampaign) return;
-    if (now >= this.#campaignAt) this.#campaign(now, false);
-    else if (now >= this.#electionDeadline) {
-      if (this.#isRetryingFast) this.#campaign(now, false);
-      else this.#preCampaign(now);
-    }
+    if (this.#leadership === undefined) this.#elections.tick(now);
+    else if (!this.#leadership.tick(now)) this.#elections.becomeFollower(now, this.term);
   }
 
   /** When `tick` next has something to do; Infinity: nothing without a message. */
   nextWakeAt(): number {
-    if (this.#leadership !== undefined) return this.#leadership.nextWakeAt();
-    return this.#mayCampaign ? Math.min(this.#campaignAt, this.#electionDeadline) : Infinity;
+    return this.#leadership?.nextWakeAt() ?? this.#elections.nextWakeAt();
   }
 
   // Requests
@@ -403,11 +201,10 @@ export class Raft {
     const next = changed(this.configuration, change);
     if (typeof next === 'string') return this.#refuse(next);
     if (change.type === 'promote' && !leadership.isCaughtUp(change.id)) return this.#refuse('lagging');
-    return this.#appendConfiguration(now, next);
+    return this.#appendConfiguration(leadership, now, next);
   }
 
-  #appendConfiguration(now: number, configuration: Configuration): { readonly index: number; readonly term: number } | undefined {
-    const leadership = this.#leadership as Leadership;
+  #appendConfiguration(leadership: Leadership, now: number, configuration: Configuration): { readonly index: number; readonly term: number } {
     const { index, term } = leadership.append('config', encodeConfiguration(configuration));
     leadership.configurationChanged(now);
     return { index, term };
@@ -455,13 +252,11 @@ export class Raft {
     }
     const reduced = { voters: remaining, learners };
     if (this.#leadership !== undefined) {
-      this.#appendConfiguration(now, reduced);
+      this.#appendConfiguration(this.#leadership, now, reduced);
       this.#commit(now);
       return true;
     }
-    this.#forced = reduced;
-    if (this.#leaderId !== undefined && ids.includes(this.#leaderId)) this.#knownDead = this.#leaderId;
-    this.#campaign(now, false);
+    this.#elections.force(now, reduced, ids);
     return true;
   }
 
@@ -488,7 +283,7 @@ export class Raft {
     if (leadership.hasPendingConfiguration || this.#core.isVoter(this.id)) return;
     leadership.flush(now);
     leadership.handOver();
-    this.#becomeFollower(now, this.term);
+    this.#elections.becomeFollower(now, this.term);
   }
 
   get #isBlocked(): boolean {
@@ -541,12 +336,7 @@ export class Raft {
 
   /** The batch with this token, and all before it, are durable. */
   persisted(now: number, token: number): void {
-    for (const term of this.#core.persistence.persisted(token)) {
-      // Our own vote counts only now: a single voter would otherwise lead a term that a crash makes it lead again.
-      if (this.#role !== 'candidate' || term !== this.term) continue;
-      this.#ballot.set(this.id, { granted: true, sinceLeaderMs: this.#selfSinceLeaderMs });
-      this.#countVotes(now);
-    }
+    for (const term of this.#core.persistence.persisted(token)) this.#elections.onSelfVoteDurable(now, term);
     this.#commit(now);
   }
 
