@@ -1,0 +1,136 @@
+import { defaultTiming } from '../core/control/map.ts';
+import type { KeyspaceOptions } from '../core/control/map.ts';
+import { createNode } from '../node/create-node.ts';
+import type { AppConfig, LastNodeRule, Node, NodeOptions, NodePorts } from '../node/node-types.ts';
+import type { LogLine } from '../ports/log.ts';
+import type { SimHost, SimProcess } from './sim-host.ts';
+import type { SimWorld } from './sim-world.ts';
+
+export interface SimClusterOptions {
+  readonly nodes: number;
+  readonly keyspace?: Partial<KeyspaceOptions>;
+  readonly apps?: readonly AppConfig[];
+  /** What `import` of an app's module gives, on the node of this name. */
+  readonly loadModule?: (specifier: string, node: string) => Promise<unknown>;
+  readonly lastNode?: LastNodeRule;
+  readonly healAfterMs?: number;
+  readonly onLog?: (node: string, line: LogLine) => void;
+  /** Clock drift of node i; default none. */
+  readonly drift?: (index: number) => number;
+}
+
+export const simKeyspace: KeyspaceOptions = { partitions: 8, replicas: 3, acks: 'all', engine: 'memory', maxMemoryBytes: 8 << 20, eviction: 'lru', minInSync: 1 };
+
+/** No secrets travel in a simulated world. */
+const noCipher: NodePorts['cipher'] = { seal: (_key, plaintext) => plaintext, open: (_key, sealed) => sealed };
+
+/** A whole cluster of the shipped node code, each node a process on a host of its own. */
+export class SimCluster {
+  readonly world: SimWorld;
+  readonly options: SimClusterOptions;
+  readonly names: readonly string[];
+  readonly #hosts = new Map<string, SimHost>();
+  readonly #processes = new Map<string, SimProcess>();
+  readonly #nodes = new Map<string, Node>();
+  /** Errors that escaped from a node: each is a violation. */
+  readonly errors: { node: string; error: unknown }[] = [];
+
+  constructor(world: SimWorld, options: SimClusterOptions) {
+    this.world = world;
+    this.options = options;
+    this.names = Array.from({ length: options.nodes }, (_, index) => `n${index + 1}`);
+    for (const name of this.names) this.#hosts.set(name, world.addHost(name));
+  }
+
+  host(name: string): SimHost {
+    return this.#hosts.get(name) as SimHost;
+  }
+
+  process(name: string): SimProcess | undefined {
+    const process = this.#processes.get(name);
+    return process?.alive === true ? process : undefined;
+  }
+
+  /** The running node, if its process lives and it has come up. */
+  node(name: string): Node | undefined {
+    return this.process(name) === undefined ? undefined : this.#nodes.get(name);
+  }
+
+  nodes(): Node[] {
+    return this.names.map((name) => this.node(name)).filter((node) => node !== undefined);
+  }
+
+  startAll(): void {
+    for (const name of this.names) this.start(name);
+  }
+
+  start(name: string): void {
+    if (this.process(name) !== undefined) return;
+    const host = this.host(name);
+    const index = this.names.indexOf(name);
+    const { onLog } = this.options;
+    const process = host.start(name, { directory: 'node', clock: { drift: this.options.drift?.(index) ?? 0 }, ...(onLog === undefined ? {} : { onLog: (line: LogLine) => onLog(name, line) }) });
+    this.#processes.set(name, process);
+    this.#nodes.delete(name);
+    createNode(this.nodeOptions(name), this.#ports(process, name)).then(
+      (node) => {
+        if (this.#processes.get(name) === process) this.#nodes.set(name, node);
+      },
+      (error: unknown) => {
+        if (process.alive) this.errors.push({ node: name, error });
+      },
+    );
+  }
+
+  nodeOptions(name: string): NodeOptions {
+    const join = this.names.filter((other) => other !== name).map((other) => ({ host: this.host(other).address, port: 7946 }));
+    return {
+      name, gossip: { bind: { host: this.host(name).address, port: 7946 }, profile: 'lan' }, tags: {}, zone: '', voter: true, storage: true,
+      bootstrapExpect: this.names.length, lastNode: this.options.lastNode ?? 'never', timing: defaultTiming, keyspaces: { default: { ...simKeyspace, ...this.options.keyspace } },
+      apps: this.options.apps ?? [], join, version: 'sim', ...(this.options.healAfterMs === undefined ? {} : { healAfterMs: this.options.healAfterMs }),
+    };
+  }
+
+  #ports(process: SimProcess, name: string): NodePorts {
+    const { clock, random, datagrams, streams, disk, processes, log } = process;
+    return {
+      clock, random, datagrams, streams, peerStreams: streams, disk, processes, log, cipher: noCipher,
+      loadModule: async (specifier) => {
+        if (this.options.loadModule === undefined) throw new Error(`no module '${specifier}' in this simulation`);
+        return await this.options.loadModule(specifier, name);
+      },
+      files: { prepare: async (app) => `/simulated/${app}`, collect: async () => undefined },
+    };
+  }
+
+  kill(name: string): void {
+    this.process(name)?.kill();
+  }
+
+  /** Power loss of the host: unsynced writes are lost. */
+  crash(name: string): void {
+    this.host(name).crash();
+  }
+
+  restart(name: string): void {
+    if (!this.host(name).up) this.host(name).boot();
+    this.start(name);
+  }
+
+  async runFor(ms: number): Promise<void> {
+    await this.world.scheduler.runFor(ms);
+  }
+
+  async until(condition: () => boolean, limitMs: number): Promise<boolean> {
+    return await this.world.scheduler.runWhile(() => !condition(), limitMs);
+  }
+
+  /** Every living node has a session and sees every partition with all its copies in sync. */
+  isHealthy(): boolean {
+    const alive = this.names.filter((name) => this.process(name) !== undefined);
+    return alive.length > 0 && alive.every((name) => {
+      const status = this.node(name)?.status();
+      return status !== undefined && status.sessionLive && status.partitions.total > 0 && status.partitions.underReplicated === 0 && status.partitions.withoutPrimary === 0;
+    });
+  }
+}
