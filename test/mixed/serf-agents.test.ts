@@ -1,3 +1,4 @@
+import net from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
 import { aesGcmCipher } from '../../src/host/aes-gcm-cipher.ts';
 import { HostClock } from '../../src/host/clock.ts';
@@ -6,6 +7,9 @@ import { TcpStreams } from '../../src/host/tcp.ts';
 import { UdpDatagrams } from '../../src/host/udp.ts';
 import { startGossip } from '../../src/node/gossip.ts';
 import type { Gossip, GossipOptions } from '../../src/node/gossip.ts';
+import { messageType } from '../../src/core/wire/gossip-messages.ts';
+import { compressMessage, decompressMessage } from '../../src/core/wire/packet.ts';
+import { encodePushPull, StreamAssembler } from '../../src/core/wire/stream-frames.ts';
 import { formatAddress } from '../../src/ports/address.ts';
 import { silentLog } from '../../src/ports/log.ts';
 import { poll } from '../poll.ts';
@@ -69,6 +73,23 @@ describe.skipIf(!serfInstalled)('with real serf agents', () => {
       await poll(() => expect(statuses(a)['theirs']).toBe('left'));
       expect(seen).toEqual(['member-leave']);
     });
+  });
+
+  test('compressing what it compressed gives its very bytes', async () => {
+    const b = await agent('theirs', '127.0.0.3', ['-tag', `long=${'abcabcabd'.repeat(40)}`]);
+    const request = encodePushPull({ join: false, nodes: [], userState: new Uint8Array(0) });
+    const answer = await new Promise<Buffer>((resolve, reject) => {
+      const parts: Buffer[] = [];
+      const socket = net.connect(b.address.port, b.address.host, () => socket.write(request));
+      socket.on('data', (part) => parts.push(part));
+      socket.on('error', reject);
+      socket.on('close', () => resolve(Buffer.concat(parts)));
+    });
+    expect(answer[0]).toBe(messageType.compress);
+    const plain = decompressMessage(answer, 1_000_000);
+    expect(Buffer.from(compressMessage(plain)).equals(answer)).toBe(true);
+    const read = new StreamAssembler({ cipher: aesGcmCipher, keys: [] }).push(plain);
+    expect(read?.type === 'push-pull' && Buffer.from(encodePushPull(read.state)).equals(plain)).toBe(true);
   });
 
   test('it is killed: failed; it comes back with the same name and address', async () => {

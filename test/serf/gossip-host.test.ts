@@ -1,3 +1,4 @@
+import net from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
 import { TroupeError } from '../../src/base/errors.ts';
 import { aesGcmCipher } from '../../src/host/aes-gcm-cipher.ts';
@@ -9,6 +10,9 @@ import { startGossip } from '../../src/node/gossip.ts';
 import type { Gossip, GossipEvent, GossipOptions, GossipPorts } from '../../src/node/gossip.ts';
 import { silentLog } from '../../src/ports/log.ts';
 import type { Log } from '../../src/ports/log.ts';
+import { messageType } from '../../src/core/wire/gossip-messages.ts';
+import { decompressMessage } from '../../src/core/wire/packet.ts';
+import type { Address } from '../../src/ports/address.ts';
 import { poll } from '../poll.ts';
 
 const running: Gossip[] = [];
@@ -159,6 +163,62 @@ describe('gossip over real sockets', () => {
     const b = await start('b');
     expect((await b.join([a.address])).joined).toBe(1);
   });
+});
+
+describe('what strangers send over TCP', () => {
+  /** Sends bytes and gives what comes back until the stream ends. */
+  function exchange(to: Address, bytes: Uint8Array): Promise<Buffer> {
+    return new Promise((resolve, reject) => {
+      const parts: Buffer[] = [];
+      const socket = net.connect(to.port, to.host, () => socket.write(bytes));
+      socket.on('data', (part) => parts.push(part));
+      socket.on('error', reject);
+      socket.on('close', () => resolve(Buffer.concat(parts)));
+      socket.on('end', () => socket.end());
+    });
+  }
+
+  test('length bombs are refused with an error, at once and without taking memory (D6)', async () => {
+    const a = await start('a');
+    const before = process.memoryUsage();
+    for (const bomb of ['0683a54e6f646573ce7fffffffac557365725374617465' + '4c656e00a44a6f696ec2', '0683a54e6f64657300ac5573657253746174654c656ece7fffffffa44a6f696ec2', '0881aa557365724d73674c656ece7fffffff', '0980', 'ff', '0282a55365714e6f01a75061796c6f6164c0']) {
+      const answer = await exchange(a.address, Buffer.from(bomb, 'hex'));
+      const plain = answer[0] === messageType.compress ? decompressMessage(answer, 1000) : answer;
+      expect([bomb, plain[0]]).toEqual([bomb, messageType.error]);
+    }
+    expect(process.memoryUsage().rss - before.rss).toBeLessThan(64 * 1024 * 1024);
+    expect(a.stats().streamsRefused).toBe(6);
+  });
+
+  test('a stream that never becomes a message is ended in time, and only so many are open at once', async () => {
+    const a = await start('a', { limits: { streamsMax: 2 } });
+    const began = performance.now();
+    const slow = [exchange(a.address, Uint8Array.of(6)), exchange(a.address, Uint8Array.of(6))];
+    await poll(async () => expect((await exchange(a.address, Uint8Array.of(6)).catch(() => Buffer.alloc(0))).length).toBe(0), 500);
+    await Promise.allSettled(slow);
+    expect(performance.now() - began).toBeLessThan(3000);
+    const b = await start('b');
+    expect((await b.join([a.address])).joined).toBe(1);
+  });
+
+  test('what is buffered is bounded over all streams', async () => {
+    const a = await start('a', { limits: { streamBytesMax: 100_000 } });
+    // A push/pull that announces 20,000,000 bytes of user state, and sends some of it.
+    const header = Buffer.from('0683a54e6f64657300ac5573657253746174654c656ece01312d00a44a6f696ec2', 'hex');
+    const answer = await exchange(a.address, Buffer.concat([header, Buffer.alloc(200_000)])).catch(() => Buffer.alloc(0));
+    expect(a.stats().streamsRefused).toBe(1);
+    expect(answer.length).toBeLessThan(1000);
+  });
+});
+
+test('over IPv6', async () => {
+  const a = await start('a', { bind: { host: '::1', port: 0 } });
+  const b = await start('b', { bind: { host: '::1', port: 0 } });
+  expect(await b.join([a.address])).toEqual({ joined: 1, errors: [] });
+  await poll(() => expect(statuses(a)).toEqual({ a: 'alive', b: 'alive' }));
+  expect(a.member('b')?.address).toEqual(b.address);
+  await b.leave();
+  await poll(() => expect(statuses(a)['b']).toBe('left'));
 });
 
 describe('user events and queries', () => {

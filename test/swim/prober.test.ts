@@ -134,6 +134,23 @@ describe('a probe round (memberlist state.go, probeNode)', () => {
     expect(bench.swim.table.get('b')?.state).toBe('suspect');
   });
 
+  test('who slept through a round accuses nobody: the answer may wait in its own socket', () => {
+    bench.alive('b', 2);
+    bench.until(messageType.ping);
+    bench.timers.run(bench.timers.now + 30_000); // all at once, as after SIGCONT
+    expect([bench.swim.table.get('b')?.state, bench.swim.awareness.score, bench.dials.filter((dial) => dial.message[0] === messageType.ping)]).toEqual(['alive', 1, []]);
+  });
+
+  test('who slept while a suspect had time gives it some more', () => {
+    bench.alive('b', 2);
+    bench.until(messageType.ping);
+    bench.receive(messageType.suspect, suspectCodec, { Incarnation: 1, Node: 'b', From: 'x' });
+    bench.timers.run(bench.timers.now + 30_000);
+    expect(bench.swim.table.get('b')?.state).toBe('suspect');
+    bench.advance(bench.timers.now + 1001);
+    expect(bench.swim.table.get('b')?.state).toBe('dead');
+  });
+
   test('a suspect is told of the accusation by its prober', () => {
     bench.alive('b', 2);
     bench.receive(messageType.suspect, suspectCodec, { Incarnation: 1, Node: 'b', From: 'x' });
