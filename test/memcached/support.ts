@@ -1,5 +1,5 @@
 import { LocalRouter } from '../../src/core/store/local-router.ts';
-import { StoreReply, StoreRequest, type ReplySink, type StoreRouter } from '../../src/core/store/request.ts';
+import { Status, StoreReply, StoreRequest, type ReplySink, type StoreRouter } from '../../src/core/store/request.ts';
 import { startMemcached, type MemcachedServer } from '../../src/frontends/memcached/server.ts';
 import type { MemcachedLimits } from '../../src/frontends/memcached/limits.ts';
 import type { Clock, Timer } from '../../src/ports/clock.ts';
@@ -7,7 +7,7 @@ import { silentLog } from '../../src/ports/log.ts';
 import type { Stream, StreamHandler, Streams } from '../../src/ports/streams.ts';
 import type { Prng } from '../../src/base/prng.ts';
 
-export const latin1: TextDecoder = new TextDecoder('latin1');
+const latin1 = new TextDecoder('latin1');
 export function bytesOf(text: string): Uint8Array {
   return Uint8Array.from(text, (char) => char.charCodeAt(0));
 }
@@ -106,7 +106,7 @@ export class LateRouter implements StoreRouter {
     run({
       reply: (reply) => {
         Object.assign(kept, reply);
-        kept.value = reply.value.slice(reply.valueStart, reply.valueEnd);
+        kept.value = reply.status === Status.hit ? reply.value.slice(reply.valueStart, reply.valueEnd) : new Uint8Array(0);
         kept.valueStart = 0;
         kept.valueEnd = kept.value.length;
       },

@@ -53,8 +53,8 @@ class Primary {
     const { reply, effect } = this.out;
     applyEffect(this.table, effect, this.now);
     // Read after applying: replies outlive their own effect.
-    const withValue = reply.status === Status.hit || reply.status === Status.number;
-    return { status: reply.status, value: withValue ? decoder.decode(reply.value.subarray(reply.valueStart, reply.valueEnd)) : '', flags: reply.flags, cas: reply.cas, kind: effect.kind };
+    const value = reply.status === Status.hit ? decoder.decode(reply.value.subarray(reply.valueStart, reply.valueEnd)) : reply.status === Status.number ? String(reply.counter) : '';
+    return { status: reply.status, value, flags: reply.flags, cas: reply.cas, kind: effect.kind };
   }
 }
 

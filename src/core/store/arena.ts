@@ -68,7 +68,7 @@ function largeBytes(size: number): number {
 }
 
 /** Chunks moved with each allocation while memory is thinly used. */
-const movesPerAllocation = 16;
+const movesPerAllocation = 4;
 const ownerIdCount = 1 << 11;
 /** Free room below this is not worth moving anything for. */
 const freeRoomMin = 8 * arenaPageBytes;

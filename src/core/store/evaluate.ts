@@ -37,8 +37,8 @@ function isFlushDue(table: Table, nowSeconds: number): boolean {
  * the recency of what is read: the caller records and replicates the effect and applies it with {@link applyEffect}
  * (before the next evaluation).
  *
- * A hit's value points into the table's memory and a counter's into `out.scratch`; like the effect they are valid until
- * the next change of a table or the next evaluation. Applying this very effect does not disturb them (an expiry keeps
+ * A hit's value points into the table's memory; like the effect it is valid until the next change of a table or the next
+ * evaluation. Applying this very effect does not disturb them (an expiry keeps
  * the value in place), so the order of applying and replying is free.
  *
  * @param nowSeconds unix seconds
@@ -246,9 +246,6 @@ function count(table: Table, request: StoreRequest, ref: number, up: boolean, ou
   reply.status = Status.number;
   reply.counter = value;
   reply.cas = out.effect.cas;
-  reply.value = scratch;
-  reply.valueStart = 0;
-  reply.valueEnd = end;
   // memcached keeps the length of a counter that gets shorter: "10" less 1 is "9 ".
   for (let i = end; i < oldLength; i++) scratch[i] = 0x20;
   putScratch(table, ref, Math.max(end, oldLength), out);

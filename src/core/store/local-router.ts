@@ -49,9 +49,10 @@ export class LocalRouter implements StoreRouter {
       sink.reply(out.reply);
       return;
     }
-    evaluate(table, request, this.#options.nowSeconds(), ++this.#sequence, out);
+    const now = this.#options.nowSeconds();
+    evaluate(table, request, now, ++this.#sequence, out);
     try {
-      applyEffect(table, out.effect, this.#options.nowSeconds());
+      applyEffect(table, out.effect, now);
     } catch {
       out.reply.status = Status.outOfMemory;
     }

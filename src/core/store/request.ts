@@ -33,7 +33,7 @@ export const Status = {
   miss: 7,
   deleted: 8,
   touched: 9,
-  /** incr, decr: the reply carries `counter`, and its decimal digits as the value. */
+  /** incr, decr: the reply carries `counter`. */
   number: 10,
   /** incr, decr: the value is not a decimal number below 2^64. */
   nonNumeric: 11,

@@ -1,4 +1,4 @@
-import { writeDecimal } from '../../core/store/counter-text.ts';
+import { writeCounter, writeDecimal } from '../../core/store/counter-text.ts';
 import { Op, Status, type StoreReply } from '../../core/store/request.ts';
 import type { Counters } from './counters.ts';
 import { ascii, type Output } from './output.ts';
@@ -99,8 +99,8 @@ export function writeOutcome(out: Output, reply: StoreReply): void {
     case Status.touched:
       return out.write(answers.touched);
     case Status.number:
-      out.reserve(reply.valueEnd - reply.valueStart + 2);
-      out.writePart(reply.value, reply.valueStart, reply.valueEnd);
+      out.reserve(22);
+      out.end = writeCounter(reply.counter, out.bytes, out.end);
       out.bytes[out.end++] = 0x0d;
       out.bytes[out.end++] = 0x0a;
       return;
