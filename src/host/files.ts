@@ -1,8 +1,9 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
+import { open, readFile, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { TroupeError } from '../base/errors.ts';
 import { diskError } from './lmdb-disk.ts';
+import { makeDirectory } from './make-directory.ts';
 import { systemCodeOf } from './socket-errors.ts';
 
 /**
@@ -14,7 +15,7 @@ export async function writeFileAtomically(path: string, content: string | Uint8A
   const directory = dirname(path);
   const draft = `${path}.${process.pid}.${randomBytes(4).toString('hex')}.tmp`;
   try {
-    await mkdir(directory, { recursive: true });
+    makeDirectory(directory);
     const file = await open(draft, 'wx', mode);
     try {
       await file.writeFile(content);

@@ -1,4 +1,4 @@
-import { mkdirSync, statfsSync } from 'node:fs';
+import { statfsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Key, RootDatabase } from 'lmdb';
 import { open as openLmdb } from 'lmdb';
@@ -6,6 +6,8 @@ import { assert } from '../base/assert.ts';
 import { TroupeError, messageOf } from '../base/errors.ts';
 import type { Database, Disk, DiskChange } from '../ports/disk.ts';
 import { lockData } from './data-lock.ts';
+import { checkLmdbFile } from './lmdb-check.ts';
+import { makeDirectory } from './make-directory.ts';
 
 /** Below this many free bytes a failed write is put down to the disk being full: LMDB reports a short write as an I/O error. */
 const fullBelowBytes = 1024 * 1024;
@@ -26,7 +28,7 @@ export class LmdbDisk implements Disk {
   async open(name: string): Promise<Database> {
     assert(/^[a-z0-9-]+$/.test(name), `a database name is made of a-z, 0-9 and '-': '${name}' is not`);
     try {
-      mkdirSync(this.directory, { recursive: true });
+      makeDirectory(this.directory);
       this.#unlock ??= lockData(this.directory);
       const database = new LmdbDatabase(this.directory, openFile(join(this.directory, `${name}.lmdb`)), () => this.#open.delete(database));
       this.#open.add(database);
@@ -50,6 +52,7 @@ export class LmdbDisk implements Disk {
 }
 
 function openFile(path: string): RootDatabase<Buffer, Key> {
+  checkLmdbFile(path);
   return openLmdb<Buffer, Key>({
     path,
     encoding: 'binary',
@@ -93,14 +96,16 @@ class LmdbDatabase implements Database {
         if (found !== undefined) return found.value;
       }
     }
-    return this.#lmdb.get(Buffer.from(key));
+    return this.#read(() => this.#lmdb.get(Buffer.from(key)));
   }
 
   range(first: string, end: string): Iterable<readonly [key: string, value: Uint8Array]> {
     const entries = new Map<string, Uint8Array>();
-    for (const { key, value } of this.#lmdb.getRange({ start: Buffer.from(first), end: Buffer.from(end) })) {
-      entries.set((key as Buffer).toString(), value);
-    }
+    this.#read(() => {
+      for (const { key, value } of this.#lmdb.getRange({ start: Buffer.from(first), end: Buffer.from(end) })) {
+        entries.set((key as Buffer).toString(), value);
+      }
+    });
     if (this.#committing.length + this.#waiting.length === 0) return entries;
     for (const write of [...this.#committing, ...this.#waiting]) for (const change of write.changes) apply(entries, change);
     return [...entries].filter(([key]) => inRange(key, first, end)).sort(([a], [b]) => compareKeys(a, b));
@@ -123,6 +128,14 @@ class LmdbDatabase implements Database {
       this.#onClosed();
     })();
     return this.#closed;
+  }
+
+  #read<T>(read: () => T): T {
+    try {
+      return read();
+    } catch (error) {
+      throw diskError('read', this.#directory, error);
+    }
   }
 
   async #commitAll(): Promise<void> {
