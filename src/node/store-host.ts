@@ -149,7 +149,8 @@ export class StoreHost implements CopySink {
   }
 
   disconnected(name: string): void {
-    for (const copy of this.#allCopies()) copy.primary?.disconnected(name);
+    const now = this.#clock.now();
+    for (const copy of this.#allCopies()) copy.primary?.disconnected(now, name);
   }
 
   // ---- what copies ask for ----------------------------------------------------------------------------------------
@@ -170,7 +171,7 @@ export class StoreHost implements CopySink {
   }
 
   requestRemove(copy: Copy, node: string): void {
-    this.#log.info('a copy does not keep up and is to leave the in-sync set', { partition: copy.address.partition, node });
+    this.#log.info('a copy does not keep up and is to leave the in-sync set', { partition: copy.address.partition, copy: node });
     this.#change(copy, { remove: node });
   }
 

@@ -43,7 +43,8 @@ export function nextVoterStep(map: ClusterMap, view: VoterView): MembershipStep 
   }
   const spare = spares[0];
   if (spare !== undefined && view.voters.length < target) return { type: 'promote', id: spare };
-  if (view.voters.length > target && liveVoters.length > target) {
+  // A live voter is let go only while all are live: beside a dead one each of them counts towards the majority.
+  if (view.voters.length > target && liveVoters.length === view.voters.length) {
     const surplus = liveVoters.filter((id) => id !== view.leader).toSorted().at(-1);
     if (surplus !== undefined) return { type: 'demote', id: surplus };
   }

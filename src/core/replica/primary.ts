@@ -118,10 +118,12 @@ export class Primary {
     if (follower !== undefined) this.#probe(now, follower);
   }
 
-  disconnected(name: string): void {
+  disconnected(now: number, name: string): void {
     const follower = this.followers.get(name);
     if (follower === undefined) return;
     this.#endSnapshot(follower);
+    // Until now it owed nothing: its time to answer begins here.
+    if (follower.mode === 'streaming' && follower.ackSeq >= this.#copy.log.lastSeq) follower.lastProgressAt = now;
     follower.mode = 'probing';
   }
 
