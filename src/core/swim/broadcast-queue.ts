@@ -57,16 +57,14 @@ export class BroadcastQueue {
     const taken: Broadcast[] = [];
     let free = budget;
     for (const tier of this.#tiers) {
-      for (let i = firstThatFits(tier, free - overhead); i < tier.length && free >= overhead + messageBytesMin;) {
-        const broadcast = tier[i] as Broadcast;
-        if (broadcast.message.length + overhead > free) {
-          i++;
-          continue;
+      for (let start = firstThatFits(tier, free - overhead); start < tier.length && free >= overhead + messageBytesMin; start = firstThatFits(tier, free - overhead)) {
+        let end = start;
+        for (let next = tier[end]; next !== undefined && next.message.length + overhead <= free; next = tier[++end]) {
+          taken.push(next);
+          free -= next.message.length + overhead;
         }
-        tier.splice(i, 1);
-        this.#size--;
-        taken.push(broadcast);
-        free -= broadcast.message.length + overhead;
+        tier.splice(start, end - start);
+        this.#size -= end - start;
       }
     }
     for (const broadcast of taken) {

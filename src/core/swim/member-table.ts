@@ -46,7 +46,7 @@ export class MemberTable {
   constructor(context: TableContext) {
     this.#context = context;
     const { name, advertise, meta } = context.options;
-    this.self = { name, endpoint: advertise, meta, versions: ownVersions, incarnation: 1, state: 'alive', stateSince: context.timers.now };
+    this.self = { name, endpoint: advertise, ip: ipToBytes(advertise.host) ?? new Uint8Array(4), meta, versions: ownVersions, incarnation: 1, state: 'alive', stateSince: context.timers.now };
     this.#byName.set(name, this.self);
     this.#ring.push(this.self);
   }
@@ -68,7 +68,7 @@ export class MemberTable {
   }
 
   aliveClaim(node: SwimNode): Alive {
-    return { Incarnation: node.incarnation, Node: node.name, Addr: ipToBytes(node.endpoint.host) ?? new Uint8Array(4), Port: node.endpoint.port, Meta: node.meta, Vsn: node.versions };
+    return { Incarnation: node.incarnation, Node: node.name, Addr: node.ip, Port: node.endpoint.port, Meta: node.meta, Vsn: node.versions };
   }
 
   /** Forgets those that have been dead or gone for long, and shuffles: the start of a new probe round. */
@@ -110,9 +110,11 @@ export class MemberTable {
     const { options, delegate, timers } = this.#context;
     const isSelf = claim.Node === options.name;
     if (isSelf && this.leaving) return;
+    const existing = this.#byName.get(claim.Node);
+    const sameAddress = existing !== undefined && claim.Port === existing.endpoint.port && sameBytes(claim.Addr, existing.ip);
+    if (sameAddress && !isSelf && claim.Incarnation <= existing.incarnation) return; // nearly all: heard before
     const endpoint = this.#acceptable(claim);
     if (endpoint === undefined) return;
-    const existing = this.#byName.get(claim.Node);
     const node = existing ?? this.#create(claim, endpoint);
     if (node === undefined) return;
 
@@ -205,7 +207,7 @@ export class MemberTable {
       this.#fullWarned = true;
       return undefined;
     }
-    const node: SwimNode = { name: claim.Node, endpoint, meta: claim.Meta.slice(), versions: claim.Vsn.slice(0, 6), incarnation: 0, state: 'dead', stateSince: timers.now };
+    const node: SwimNode = { name: claim.Node, endpoint, ip: claim.Addr.slice(), meta: claim.Meta.slice(), versions: claim.Vsn.slice(0, 6), incarnation: 0, state: 'dead', stateSince: timers.now };
     this.#byName.set(node.name, node);
     // At a random place, so that the time until a new member is first probed is bounded on average.
     this.#ring.push(node);
@@ -222,7 +224,10 @@ export class MemberTable {
     node.incarnation = claim.Incarnation;
     node.meta = claim.Meta.slice(); // the claim is a view into a packet
     if (claim.Vsn.length >= 6) node.versions = claim.Vsn.slice(0, 6);
-    node.endpoint = endpoint;
+    if (!sameBytes(node.ip, claim.Addr) || node.endpoint.port !== endpoint.port) {
+      node.endpoint = endpoint;
+      node.ip = claim.Addr.slice();
+    }
     if (node.state !== 'alive') this.#enter(node, 'alive');
     if (wasGone) delegate.nodeJoined(node);
     else if (changed) delegate.nodeUpdated(node);

@@ -1,7 +1,7 @@
 import { encodeCompound } from '../wire/compound.ts';
 import { ackCodec, encodeMessage, indirectPingCodec, messageType, nackCodec, pingCodec, suspectCodec } from '../wire/gossip-messages.ts';
 import type { Ack, IndirectPing, Nack, Ping } from '../wire/gossip-messages.ts';
-import { ipFromBytes, ipToBytes } from '../wire/ip-address.ts';
+import { ipFromBytes } from '../wire/ip-address.ts';
 import type { Endpoint } from '../wire/ip-address.ts';
 import type { MemberTable, TableContext } from './member-table.ts';
 import { isGone } from './member-table.ts';
@@ -157,7 +157,7 @@ export class Prober {
       const nack = (helper.versions[1] ?? 0) >= nackVersion;
       if (nack) round.nacksExpected++;
       const request = encodeMessage(messageType.indirectPing, indirectPingCodec, {
-        SeqNo: round.sequence, Target: ipToBytes(node.endpoint.host) ?? new Uint8Array(4), Port: node.endpoint.port, Node: node.name, Nack: nack, ...this.#source(),
+        SeqNo: round.sequence, Target: node.ip, Port: node.endpoint.port, Node: node.name, Nack: nack, ...this.#source(),
       });
       this.#context.sendWithGossip(helper.endpoint, request);
     }
@@ -206,7 +206,7 @@ export class Prober {
 
   #source(): { readonly SourceAddr: Uint8Array; readonly SourcePort: number; readonly SourceNode: string } {
     const { advertise, name } = this.#context.options;
-    return { SourceAddr: ipToBytes(advertise.host) ?? new Uint8Array(4), SourcePort: advertise.port, SourceNode: name };
+    return { SourceAddr: this.#table.self.ip, SourcePort: advertise.port, SourceNode: name };
   }
 
   #nextSequence(): number {

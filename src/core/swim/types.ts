@@ -15,6 +15,8 @@ export type NodeState = 'alive' | 'suspect' | 'dead' | 'left';
 export interface SwimNode {
   readonly name: string;
   endpoint: Endpoint;
+  /** The endpoint's address as it travels. */
+  ip: Uint8Array;
   meta: Uint8Array;
   /** pmin pmax pcur dmin dmax dcur; empty: unknown. */
   versions: Uint8Array;

@@ -1,3 +1,4 @@
+import { copyBytes } from '../../base/copy-bytes.ts';
 import { messageType } from './gossip-messages.ts';
 import { WireError } from './wire-error.ts';
 
@@ -11,15 +12,16 @@ export const compoundPartOverhead = 2;
 export function encodeCompound(parts: readonly Uint8Array[]): Uint8Array {
   if (parts.length > compoundPartsMax) throw new RangeError(`a compound of ${parts.length} parts; at most ${compoundPartsMax} fit`);
   const out = new Uint8Array(parts.reduce((sum, part) => sum + compoundPartOverhead + part.length, compoundOverhead));
-  const view = new DataView(out.buffer);
   out[0] = messageType.compound;
   out[1] = parts.length;
   let offset = compoundOverhead + compoundPartOverhead * parts.length;
-  parts.forEach((part, i) => {
-    view.setUint16(compoundOverhead + compoundPartOverhead * i, part.length);
-    out.set(part, offset);
+  let lengthAt = compoundOverhead;
+  for (const part of parts) {
+    out[lengthAt++] = part.length >> 8;
+    out[lengthAt++] = part.length & 0xff;
+    copyBytes(part, 0, part.length, out, offset);
     offset += part.length;
-  });
+  }
   return out;
 }
 

@@ -15,7 +15,7 @@ export function ipToBytes(host: string): Uint8Array | undefined {
 
 /** The shortest text form, as of RFC 5952. @throws WireError for another length than 4 or 16 */
 export function ipFromBytes(bytes: Uint8Array): string {
-  if (bytes.length === 4) return bytes.join('.');
+  if (bytes.length === 4) return `${bytes[0]}.${bytes[1]}.${bytes[2]}.${bytes[3]}`;
   if (bytes.length !== 16) throw new WireError(`an IP address of ${bytes.length} bytes`);
   if (isMapped(bytes)) return bytes.subarray(12).join('.');
   const groups = Array.from({ length: 8 }, (_, i) => ((bytes[i * 2] as number) << 8) | (bytes[i * 2 + 1] as number));

@@ -1,4 +1,4 @@
-import { MsgpackReader, MsgpackWriter, decodeUtf8 } from './msgpack.ts';
+import { MsgpackReader, MsgpackWriter, decodeUtf8, encodeUtf8 } from './msgpack.ts';
 import type { MsgpackDialect, MsgpackLimits, MsgpackValue } from './msgpack.ts';
 import { WireError } from './wire-error.ts';
 
@@ -151,6 +151,7 @@ export function mapOf<T>(element: FieldCodec<T>): FieldCodec<ReadonlyMap<string,
 export function struct<T extends object>(fields: { readonly [K in keyof T]: FieldCodec<T[K]> }): StructCodec<T> {
   const declared = Object.entries(fields) as unknown as [string, FieldCodec<unknown>][];
   const sorted = [...declared].sort(([a], [b]) => (a < b ? -1 : 1)); // go-msgpack writes keys in byte order; Go names are ASCII.
+  const keys = declared.map(([name]) => encodeUtf8(name));
   const zero = Object.fromEntries(declared.map(([name, codec]) => [name, codec.zero])) as T;
 
   function fromValue(value: MsgpackValue): T {
@@ -165,12 +166,31 @@ export function struct<T extends object>(fields: { readonly [K in keyof T]: Fiel
     return out as T;
   }
 
+  /** The usual case without a Map in between: keys are compared as bytes, unknown ones are skipped. */
+  function fromReader(reader: MsgpackReader): T {
+    const count = reader.mapHeader();
+    if (count === undefined) return fromValue(reader.read());
+    const out: Record<string, unknown> = { ...(zero as Record<string, unknown>) };
+    for (let i = 0; i < count; i++) {
+      const key = reader.read();
+      const value = reader.read();
+      if (!(key instanceof Uint8Array)) throw new WireError('a map key that is not text');
+      const index = indexOfKey(keys, key);
+      if (index < 0) continue;
+      const [name, codec] = declared[index] as [string, FieldCodec<unknown>];
+      out[name] = field(name, codec, value);
+    }
+    return out as T;
+  }
+
   return {
     zero,
     write(writer, value) {
-      const present = sorted.filter(([name, codec]) => codec.omit?.(value[name as keyof T]) !== true);
-      writer.mapHeader(present.length);
-      for (const [name, codec] of present) {
+      let count = 0;
+      for (const [name, codec] of sorted) if (codec.omit?.(value[name as keyof T]) !== true) count++;
+      writer.mapHeader(count);
+      for (const [name, codec] of sorted) {
+        if (codec.omit?.(value[name as keyof T]) === true) continue;
         writer.text(name);
         codec.write(writer, value[name as keyof T]);
       }
@@ -181,9 +201,19 @@ export function struct<T extends object>(fields: { readonly [K in keyof T]: Fiel
       this.write(writer, value);
       return writer.finish();
     },
-    decode: (bytes, limits) => fromValue(new MsgpackReader(bytes, 0, limits).read()),
-    decodeFrom: (reader) => fromValue(reader.read()),
+    decode: (bytes, limits) => fromReader(new MsgpackReader(bytes, 0, limits)),
+    decodeFrom: fromReader,
   };
+}
+
+function indexOfKey(keys: readonly Uint8Array[], key: Uint8Array): number {
+  search: for (let i = 0; i < keys.length; i++) {
+    const candidate = keys[i] as Uint8Array;
+    if (candidate.length !== key.length) continue;
+    for (let j = 0; j < key.length; j++) if (candidate[j] !== key[j]) continue search;
+    return i;
+  }
+  return -1;
 }
 
 function field(name: string, codec: FieldCodec<unknown>, value: MsgpackValue | undefined): unknown {

@@ -1,3 +1,4 @@
+import { copyBytes } from '../../base/copy-bytes.ts';
 import { IncompleteError, WireError } from './wire-error.ts';
 
 /**
@@ -23,14 +24,10 @@ export function encodeUtf8(text: string): Uint8Array {
 
 /** @throws WireError when the bytes are no UTF-8: a changed name would be another name. */
 export function decodeUtf8(bytes: Uint8Array): string {
-  if (bytes.length < 24) {
+  if (bytes.length < 32) {
     // Short ASCII, nearly every name and key: cheaper than a decoder call.
-    let text = '';
-    for (const byte of bytes) {
-      if (byte > 0x7f) return decodeSlowly(bytes);
-      text += String.fromCharCode(byte);
-    }
-    return text;
+    for (let i = 0; i < bytes.length; i++) if ((bytes[i] as number) > 0x7f) return decodeSlowly(bytes);
+    return String.fromCharCode.apply(null, bytes as unknown as number[]);
   }
   return decodeSlowly(bytes);
 }
@@ -74,7 +71,7 @@ export class MsgpackWriter {
   /** Bytes as they are: values that are encoded already. */
   splice(bytes: Uint8Array): void {
     this.#room(bytes.length);
-    this.#bytes.set(bytes, this.#length);
+    copyBytes(bytes, 0, bytes.length, this.#bytes, this.#length);
     this.#length += bytes.length;
   }
 
@@ -118,6 +115,7 @@ export class MsgpackWriter {
   }
 
   text(value: string): void {
+    if (value.length < 32 && this.#shortAscii(value)) return;
     const bytes = encodeUtf8(value);
     this.#room(5 + bytes.length);
     if (bytes.length < 32) this.#bytes[this.#length++] = 0xa0 | bytes.length;
@@ -125,6 +123,20 @@ export class MsgpackWriter {
     else if (bytes.length <= 0xffff) this.#coded16(0xda, bytes.length);
     else this.#coded32(0xdb, bytes.length);
     this.splice(bytes);
+  }
+
+  /** Nearly every name and key: cheaper than an encoder call. False, and nothing written, when it is not ASCII. */
+  #shortAscii(value: string): boolean {
+    this.#room(1 + value.length);
+    const start = this.#length;
+    this.#bytes[start] = 0xa0 | value.length;
+    for (let i = 0; i < value.length; i++) {
+      const code = value.charCodeAt(i);
+      if (code > 0x7f) return false;
+      this.#bytes[start + 1 + i] = code;
+    }
+    this.#length = start + 1 + value.length;
+    return true;
   }
 
   bytes(value: Uint8Array): void {
@@ -195,7 +207,7 @@ export interface MsgpackLimits {
 export class MsgpackReader {
   readonly bytes: Uint8Array;
   offset: number;
-  readonly #view: DataView;
+  #cachedView: DataView | undefined;
   readonly #valuesMax: number;
   readonly #depthMax: number;
   #values = 0;
@@ -203,7 +215,6 @@ export class MsgpackReader {
   constructor(bytes: Uint8Array, offset = 0, limits: MsgpackLimits = {}) {
     this.bytes = bytes;
     this.offset = offset;
-    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     this.#valuesMax = limits.valuesMax ?? 1_000_000;
     this.#depthMax = limits.depthMax ?? 16;
   }
@@ -215,6 +226,17 @@ export class MsgpackReader {
   read(): MsgpackValue {
     this.#values = 0;
     return this.#value(0);
+  }
+
+  /** The number of entries if a map comes next (and then moves behind its header); undefined otherwise (and stays). */
+  mapHeader(): number | undefined {
+    const start = this.offset;
+    const code = this.#unsigned(1);
+    if (code >= 0x80 && code < 0x90) return code & 0x0f;
+    if (code === 0xde) return this.#unsigned(2);
+    if (code === 0xdf) return this.#unsigned(4);
+    this.offset = start;
+    return undefined;
   }
 
   #value(depth: number): MsgpackValue {
@@ -276,8 +298,14 @@ export class MsgpackReader {
 
   #unsigned(size: 1 | 2 | 4): number {
     const start = this.#advance(size);
-    if (size === 1) return this.#view.getUint8(start);
-    return size === 2 ? this.#view.getUint16(start) : this.#view.getUint32(start);
+    const { bytes } = this;
+    if (size === 1) return bytes[start] as number;
+    const high = ((bytes[start] as number) << 8) | (bytes[start + 1] as number);
+    return size === 2 ? high : high * 0x1_0000 + (((bytes[start + 2] as number) << 8) | (bytes[start + 3] as number));
+  }
+
+  get #view(): DataView {
+    return (this.#cachedView ??= new DataView(this.bytes.buffer, this.bytes.byteOffset, this.bytes.byteLength));
   }
 
   /** Moves on and returns where the bytes start. */
