@@ -3,6 +3,7 @@ import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { startStaticDiscovery } from './discovery/static.ts';
+import { messageOf } from './base/errors.ts';
 import { aesGcmCipher } from './host/aes-gcm-cipher.ts';
 import { HostClock } from './host/clock.ts';
 import { HandoverDirectory } from './host/handover-files.ts';
@@ -17,15 +18,23 @@ import { UdpDatagrams } from './host/udp.ts';
 import { createNode } from './node/create-node.ts';
 import type { AgentConfig } from './node/config.ts';
 import type { Node, NodeOptions } from './node/node-types.ts';
+import { startHttp } from './frontends/http/server.ts';
+import { NodeHttpServer } from './host/http-server.ts';
+import { backendOf } from './http-backend.ts';
+import type { Address } from './ports/address.ts';
 import { formatAddress } from './ports/address.ts';
 import type { Clock } from './ports/clock.ts';
+import type { HttpListener } from './ports/http.ts';
 import type { Log } from './ports/log.ts';
 
 /** A node on this host, with what belongs to it. */
 export interface HostNode {
   readonly node: Node;
   readonly clock: Clock;
-  /** After the node has stopped: gives the data directory free, removes temporary files. Idempotent. */
+  readonly httpAddress: Address | undefined;
+  /** The node neither founds nor looks for a cluster, and knows of none: there is nothing to wait for. */
+  readonly standsAlone: boolean;
+  /** After the node has stopped: stops serving HTTP, gives the data directory free, removes temporary files. Idempotent. */
   release(): Promise<void>;
 }
 
@@ -44,13 +53,17 @@ export async function startOnHost(config: AgentConfig, log: Log, directory: stri
   const disk = config.data === undefined ? new MemoryDisk() : new LmdbDisk(config.data);
   const files = new HandoverDirectory(config.data === undefined ? undefined : join(config.data, 'handover'));
   const stops: (() => void)[] = [];
+  let node: Node | undefined;
+  let http: HttpListener | undefined;
   const release = async (): Promise<void> => {
     for (const stop of stops.splice(0)) stop();
+    // An answer that is on its way (to the very request to leave) is still sent.
+    await http?.close();
     files.close();
     if (disk instanceof LmdbDisk) await disk.close();
   };
   try {
-    const node = await createNode(withAdvertise(config.node), {
+    node = await createNode(withAdvertise(config.node), {
       clock, streams, peerStreams, disk, files, log,
       random: createRandom(),
       datagrams: new UdpDatagrams(),
@@ -58,16 +71,33 @@ export async function startOnHost(config: AgentConfig, log: Log, directory: stri
       processes: new HostProcesses(),
       loadModule: (specifier) => loadModule(specifier, directory),
     });
+    // A fail-over should not have to wait for the file system, and a module that cannot be loaded should be known before.
+    for (const { name, module } of config.node.apps) {
+      if (module !== undefined) loadModule(module, directory).catch((error: unknown) => log.warn('the module of an app cannot be loaded: it could not start here', { app: name, module, error: messageOf(error) }));
+    }
+    const standsAlone = isAlone(config.node, node);
+    http = config.http === undefined ? undefined : await startHttp({
+      ...config.http,
+      server: new NodeHttpServer(log),
+      backend: backendOf(node, { version: config.node.version, standsAlone }),
+      gossipPort: node.addresses.gossip.port,
+    });
+    const { gossip } = node;
     for (const options of config.discovery) stops.push(startStaticDiscovery(options, {
       clock, log, resolve,
-      alive: () => node.gossip.members().filter((member) => member.status === 'alive').map((member) => member.address),
-      join: (addresses) => node.gossip.join(addresses),
+      alive: () => gossip.members().filter((member) => member.status === 'alive').map((member) => member.address),
+      join: (addresses) => gossip.join(addresses),
     }));
-    return { node, clock, release };
+    return { node, clock, httpAddress: http?.address, standsAlone, release };
   } catch (error) {
+    await node?.close();
     await release();
     throw error;
   }
+}
+
+function isAlone({ bootstrapExpect, sync, join: others }: NodeOptions, node: Node): boolean {
+  return bootstrapExpect === 0 && sync === undefined && others.length === 0 && node.map.clusterId === '';
 }
 
 /** Nobody can be told to reach us at 0.0.0.0. */

@@ -1,10 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { TroupeError, messageOf } from '../base/errors.ts';
-import { startHttp } from '../frontends/http/server.ts';
 import { startOnHost } from '../host-node.ts';
 import type { HostNode } from '../host-node.ts';
-import { NodeHttpServer } from '../host/http-server.ts';
 import type { HostLog } from '../host/log.ts';
 import { createLog } from '../host/log.ts';
 import { notifyService } from '../host/notify.ts';
@@ -15,8 +13,6 @@ import { readConfig } from '../node/config.ts';
 import type { Node } from '../node/node-types.ts';
 import type { Address } from '../ports/address.ts';
 import { formatAddress } from '../ports/address.ts';
-import type { HttpListener } from '../ports/http.ts';
-import { backendOf } from './http-backend.ts';
 import { reloadConfig } from './reload.ts';
 
 export interface AgentArguments {
@@ -31,21 +27,12 @@ export async function runAgent(given: AgentArguments): Promise<number> {
   dieOfUncaught(log);
   const host = await withFlagNames(config, () => startOnHost(config, log, dirname(resolve(given.configFile ?? 'x'))));
   const { node } = host;
-  let http: HttpListener | undefined;
-  try {
-    http = await withFlagNames(config, () => serveHttp(config, host, log));
-  } catch (error) {
-    await node.close();
-    await host.release();
-    throw error;
-  }
   if (config.rpc !== undefined) log.warn("this version does not serve Serf's RPC: --rpc-addr and the key rpc have no effect");
   if (config.data === undefined) log.info('there is no data directory: this node is a new member after every start');
   handleSignals({ given, config, node, log });
-  void announceReady(config, node, http?.address, log);
+  void announceReady(host, log);
 
   const failure = await node.stopped;
-  await http?.close(1000);
   await host.release();
   if (failure === undefined) return 0;
   log.error('the node had to stop', { error: failure.message });
@@ -72,30 +59,12 @@ function readFile(file: string): string {
   }
 }
 
-async function serveHttp(config: AgentConfig, host: HostNode, log: HostLog): Promise<HttpListener | undefined> {
-  if (config.http === undefined) return undefined;
-  return startHttp({
-    server: new NodeHttpServer(log),
-    backend: backendOf(host.node, { version: config.node.version, standsAlone: standsAlone(config, host.node) }),
-    bind: config.http.bind,
-    token: config.http.token,
-    allowWithoutToken: config.http.allowWithoutToken,
-    gossipPort: config.node.gossip.bind.port || 7946,
-  });
-}
-
-/** A member of the gossip pool that neither founds nor looks for a cluster, and knows of none: there is nothing to wait for. */
-function standsAlone(config: AgentConfig, node: Node): boolean {
-  const { bootstrapExpect, sync, join } = config.node;
-  return bootstrapExpect === 0 && sync === undefined && join.length === 0 && node.map.clusterId === '';
-}
-
-async function announceReady(config: AgentConfig, node: Node, http: Address | undefined, log: HostLog): Promise<void> {
-  if (standsAlone(config, node)) log.info('this node founds no cluster and looks for none: let it join one (`troupe join`), or start one node with --bootstrap-expect or --dev');
+async function announceReady({ node, httpAddress: http, standsAlone }: HostNode, log: HostLog): Promise<void> {
+  if (standsAlone) log.info('this node founds no cluster and looks for none: let it join one (`troupe join`), or start one node with --bootstrap-expect or --dev');
   else await node.ready();
   const { gossip, peer, memcached } = node.addresses;
-  const parts = Object.entries({ gossip, peer, http, memcached }).filter(([, address]) => address !== undefined);
-  process.stdout.write(`ready name=${node.name} ${parts.map(([name, address]) => `${name}=${formatAddress(address as Address)}`).join(' ')}\n`);
+  const parts = Object.entries({ gossip, peer, http, memcached }).filter((part): part is [string, Address] => part[1] !== undefined);
+  process.stdout.write(`ready name=${node.name} ${parts.map(([name, address]) => `${name}=${formatAddress(address)}`).join(' ')}\n`);
   await notifyService('ready', log, `${node.name} serves`);
 }
 
