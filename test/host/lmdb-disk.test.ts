@@ -139,7 +139,7 @@ describe('LmdbDisk.open()', () => {
         writeFileSync(join(directory, 'lock'), JSON.stringify({ pid: 2 ** 22 + 1, startTime: '1', bootId: 'x' }));
         const answers = next();
         for (const each of processes) each.send(directory);
-        expect((await answers).sort()).toEqual(['DATA_LOCKED', 'DATA_LOCKED', 'DATA_LOCKED', 'mine']);
+        expect((await answers).map(String).sort()).toEqual(['DATA_LOCKED', 'DATA_LOCKED', 'DATA_LOCKED', 'mine']);
       }
     } finally {
       for (const each of processes) each.kill('SIGKILL');

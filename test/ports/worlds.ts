@@ -4,12 +4,15 @@ import { join } from 'node:path';
 import type { Clock } from '../../src/ports/clock.ts';
 import type { Datagrams } from '../../src/ports/datagrams.ts';
 import type { Disk } from '../../src/ports/disk.ts';
+import type { Processes } from '../../src/ports/processes.ts';
 import type { Streams } from '../../src/ports/streams.ts';
 import { HostClock } from '../../src/host/clock.ts';
 import { LmdbDisk } from '../../src/host/lmdb-disk.ts';
+import { HostProcesses } from '../../src/host/processes.ts';
 import { TcpStreams } from '../../src/host/tcp.ts';
 import { TlsPskStreams } from '../../src/host/tls-psk.ts';
 import { UdpDatagrams } from '../../src/host/udp.ts';
+import type { SimPrograms } from '../../src/sim/sim-processes.ts';
 import { SimWorld } from '../../src/sim/sim-world.ts';
 
 /** What a conformance suite needs of an implementation: its ports, and a way to let time pass in it. */
@@ -18,6 +21,8 @@ export interface PortWorld {
   readonly datagrams: Datagrams;
   readonly streams: Streams;
   readonly disk: Disk;
+  readonly processes: Processes;
+  readonly commands: Commands;
   /** Whether dropping a stream with unread bytes resets it (TCP); TLS has read them already, so the peer sees an end. */
   readonly dropResets: boolean;
   /** Waits until the condition holds; throws when it does not within 5 s of the world's time. */
@@ -32,6 +37,49 @@ export interface PortWorld {
   end(): Promise<void>;
 }
 
+/** Commands that act alike in every world. */
+export interface Commands {
+  /** Writes `out` to stdout and `err` to stderr, then exits with code 3. */
+  readonly speak: readonly string[];
+  /** Writes `up`, runs on until it is ended, and does not mind how. */
+  readonly idle: readonly string[];
+  /** Writes `up`; on SIGTERM writes `bye` and exits with code 7. */
+  readonly polite: readonly string[];
+  /** Writes `up` and ignores SIGTERM. */
+  readonly stubborn: readonly string[];
+  readonly missing: readonly string[];
+}
+
+const hostCommands: Commands = {
+  speak: ['sh', '-c', 'echo out; echo err >&2; exit 3'],
+  idle: ['sh', '-c', 'echo up; exec sleep 1000'],
+  polite: ['sh', '-c', 'trap "echo bye; exit 7" TERM; echo up; while :; do sleep 0.02; done'],
+  stubborn: ['sh', '-c', 'trap "" TERM; echo up; while :; do sleep 0.02; done'],
+  missing: ['/no/such/program'],
+};
+
+const simCommands: Commands = { speak: ['speak'], idle: ['idle'], polite: ['polite'], stubborn: ['stubborn'], missing: ['/no/such/program'] };
+
+const simPrograms: SimPrograms = new Map([
+  ['speak', (context) => {
+    context.output('stdout', Buffer.from('out\n'));
+    context.output('stderr', Buffer.from('err\n'));
+    context.exit(3);
+  }],
+  ['idle', (context) => context.output('stdout', Buffer.from('up\n'))],
+  ['polite', (context) => {
+    context.output('stdout', Buffer.from('up\n'));
+    context.onTerminate(() => {
+      context.output('stdout', Buffer.from('bye\n'));
+      context.exit(7);
+    });
+  }],
+  ['stubborn', (context) => {
+    context.output('stdout', Buffer.from('up\n'));
+    context.onTerminate(() => {});
+  }],
+]);
+
 export type WorldFactory = () => PortWorld;
 
 export function hostWorld(streams: Streams = new TcpStreams()): PortWorld {
@@ -42,6 +90,8 @@ export function hostWorld(streams: Streams = new TcpStreams()): PortWorld {
     clock: new HostClock(),
     datagrams: new UdpDatagrams(),
     streams,
+    processes: new HostProcesses(),
+    commands: hostCommands,
     dropResets: streams instanceof TcpStreams,
     get disk() {
       return disk;
@@ -70,12 +120,14 @@ export function simWorld(seed: number): PortWorld {
   const world = new SimWorld({ seed });
   const host = world.addHost('one');
   const { scheduler } = world;
-  let process = host.start('test');
-  const { clock, datagrams, streams } = process;
+  let process = host.start('test', { programs: simPrograms });
+  const { clock, datagrams, streams, processes } = process;
   return {
     clock,
     datagrams,
     streams,
+    processes,
+    commands: simCommands,
     dropResets: true,
     get disk() {
       return process.disk;
