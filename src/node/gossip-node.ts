@@ -12,6 +12,7 @@ import { formatAddress } from '../ports/address.ts';
 import type { Timer } from '../ports/clock.ts';
 import type { DatagramSocket } from '../ports/datagrams.ts';
 import type { Listener, Stream } from '../ports/streams.ts';
+import { answerKeyQuery } from './gossip-keys.ts';
 import type { GossipSecurity } from './gossip-security.ts';
 import { GossipStreams } from './gossip-streams.ts';
 import type { Gossip, GossipLimits, GossipOptions, GossipPorts, GossipStats, JoinFailure, JoinResult } from './gossip-types.ts';
@@ -76,6 +77,18 @@ export class GossipNode implements Gossip {
       tombstoneTimeoutMs: options.tombstoneTimeoutMs ?? dayMs,
       reconnectIntervalMs: options.reconnectIntervalMs ?? (options.profile === 'wan' ? 15_000 : 5000),
     }, { random: ports.random, timers: this.#timers, sink: this.#sink(), emit: (event) => void this.#events.push(event) });
+    this.#serf.queries.internalHandler = (name, payload) => this.#answerKeyQuery(name, payload);
+  }
+
+  #answerKeyQuery(name: string, payload: Uint8Array): Uint8Array | undefined {
+    const { security } = this.#sockets;
+    const before = security.keys;
+    const answer = answerKeyQuery(name, payload, security);
+    if (security.keys !== before) {
+      this.#ports.log.info('the keyring was changed by a query of the pool', { query: name, keys: security.keys.length });
+      this.#options.onKeysChanged?.(security.keys);
+    }
+    return answer;
   }
 
   start(): void {
@@ -155,6 +168,7 @@ export class GossipNode implements Gossip {
 
   setKeys(keys: readonly Uint8Array[]): void {
     this.#sockets.security.keys = keys;
+    this.#options.onKeysChanged?.(this.#sockets.security.keys);
   }
 
   stats(): GossipStats {

@@ -8,7 +8,7 @@ import type { Random } from '../ports/random.ts';
 import type { Streams } from '../ports/streams.ts';
 
 export type {
-  Member, MemberEvent, MemberStatus, NameConflictEvent, ProtocolRange, QueryEvent, QueryOptions, QueryRecord, UserEvent,
+  Member, MemberEvent, MemberStatus, NameConflictEvent, NameLostEvent, ProtocolRange, QueryEvent, QueryOptions, QueryRecord, UserEvent,
 } from '../core/serf/types.ts';
 
 /** What the pool tells: see the types of each. */
@@ -37,6 +37,8 @@ export interface GossipOptions {
   readonly tags: Readonly<Record<string, string>>;
   /** Encryption keys of 16, 24 or 32 bytes; the first encrypts, all are tried to decrypt. Default none: plain text. */
   readonly keys?: readonly Uint8Array[];
+  /** Called when the keyring was changed by `setKeys` or by a key query of the pool: the place to keep it on disk. */
+  readonly onKeysChanged?: (keys: readonly Uint8Array[]) => void;
   /** Compress packets that get shorter by it, and all streams; default true. Both are always understood. */
   readonly compression?: boolean;
   /** How long a failed member is kept, and tried again, before it is forgotten (ms); default 24 h. */
@@ -117,7 +119,10 @@ export interface Gossip {
   forceLeave(name: string, prune?: boolean): void;
   /** Certain knowledge from outside that this member's process is dead: declares it failed and gossips it at once. */
   noteDead(name: string, reason: string): void;
-  /** Listeners are called in order, synchronously, and must not throw. Returns the way to stop. */
+  /**
+   * Listeners are called in order, synchronously, and must not throw. Returns the way to stop. Our own start is not
+   * told: `local` is there from the beginning.
+   */
   onEvent(listener: (event: GossipEvent) => void): () => void;
   /** Fires a user event at all members, ourselves among them. @throws TroupeError EVENT_TOO_LARGE */
   userEvent(name: string, payload: Uint8Array, coalesce?: boolean): void;

@@ -177,6 +177,22 @@ describe.skipIf(!serfInstalled)('with real serf agents', () => {
     expect(await b.command('reachability')).toContain('Successfully contacted all live nodes');
   });
 
+  test('it rotates the keys of the whole pool', async () => {
+    const a = await node('ours', '127.0.0.2', { keys: [key] });
+    const b = await agent('theirs', '127.0.0.3', encrypt);
+    await a.join([b.address]);
+    await poll(async () => expect((await b.statuses())['ours']).toBe('alive'));
+    const next = Buffer.alloc(32, 7).toString('base64');
+    expect(await b.command('keys', '-install', next)).toContain('Successfully installed');
+    expect(await b.command('keys', '-use', next)).toContain('Successfully changed primary');
+    expect(await b.command('keys', '-remove', Buffer.from(key).toString('base64'))).toContain('Successfully removed');
+    expect((await b.command('keys', '-list')).replaceAll(/ +/g, ' ')).toContain(`${next} [2/2]`);
+    expect(a.keys().map((one) => Buffer.from(one).toString('base64'))).toEqual([next]);
+    const before = a.stats();
+    await poll(() => expect(a.stats().packetsReceived).toBeGreaterThan(before.packetsReceived + 3));
+    expect(a.stats().packetsRefused).toEqual(before.packetsRefused);
+  });
+
   test('keys that do not fit: both sides say so', async () => {
     const a = await node('ours', '127.0.0.2', { keys: [new Uint8Array(32).fill(1)] });
     const plain = await agent('plain', '127.0.0.3');

@@ -6,6 +6,7 @@ import { HostClock } from '../../src/host/clock.ts';
 import { createRandom } from '../../src/host/random.ts';
 import { TcpStreams } from '../../src/host/tcp.ts';
 import { UdpDatagrams } from '../../src/host/udp.ts';
+import { decodeKeyAnswer, encodeKeyRequest, keyQuery } from '../../src/node/gossip-keys.ts';
 import { startGossip } from '../../src/node/gossip.ts';
 import type { Gossip, GossipEvent, GossipOptions, GossipPorts } from '../../src/node/gossip.ts';
 import { silentLog } from '../../src/ports/log.ts';
@@ -152,6 +153,44 @@ describe('gossip over real sockets', () => {
     await other.join([a.address]);
     await poll(() => expect(conflicts).toMatchObject([{ name: 'b', own: false, known: b.address, claimed: other.address }, { name: 'b', own: true, known: other.address, claimed: b.address }]));
     expect(a.member('b')?.address).toEqual(b.address);
+  });
+
+  test('of two nodes of one name the one that fewer others know is told that it lost', async () => {
+    const [a, c, b, other] = [await start('a'), await start('c'), await start('b'), await start('b')];
+    const lost: string[] = [];
+    for (const [who, node] of [['b', b], ['other', other]] as const) node.onEvent((event) => void (event.type === 'name-lost' && lost.push(`${who} ${event.matching}/${event.responses}`)));
+    await c.join([a.address]);
+    await b.join([a.address]);
+    await poll(() => expect(c.stats().alive).toBe(3));
+    await other.join([a.address, b.address]);
+    await poll(() => expect(lost.length).toBeGreaterThan(0));
+    expect(lost).toEqual(['other 0/2']);
+  });
+
+  test('key queries install, use, list and remove; the last key and the primary stay', async () => {
+    const key = (fill: number): Uint8Array => new Uint8Array(32).fill(fill);
+    const text = (fill: number): string => Buffer.from(key(fill)).toString('base64');
+    const kept: string[][] = [];
+    const a = await start('a', { keys: [key(1)] });
+    const b = await start('b', { keys: [key(1)], onKeysChanged: (keys) => void kept.push(keys.map((one) => Buffer.from(one).toString('base64'))) });
+    await b.join([a.address]);
+    const ask = (name: string, fill?: number): Promise<string[]> => new Promise((resolve) => {
+      const answers: string[] = [];
+      a.query(name, encodeKeyRequest(fill === undefined ? undefined : text(fill)), { timeoutMs: 300 }, (record) => {
+        if (record.type === 'response') {
+          const answer = decodeKeyAnswer(record.payload);
+          answers.push(`${record.from} ${answer.ok} ${answer.message}${answer.keys.join()}`);
+        } else if (record.type === 'done') resolve(answers.sort());
+      });
+    });
+    expect(await ask(keyQuery.install, 2)).toEqual(['a true ', 'b true ']);
+    expect(await ask(keyQuery.use, 2)).toEqual(['a true ', 'b true ']);
+    expect(await ask(keyQuery.remove, 2)).toEqual(['a false Removing the primary key is not allowed', 'b false Removing the primary key is not allowed']);
+    expect(await ask(keyQuery.remove, 1)).toEqual(['a true ', 'b true ']);
+    expect(await ask(keyQuery.use, 3)).toEqual(['a false Requested key is not in the keyring', 'b false Requested key is not in the keyring']);
+    expect(await ask(keyQuery.list)).toEqual([`a true ${text(2)}`, `b true ${text(2)}`]);
+    expect(kept).toEqual([[text(1), text(2)], [text(2), text(1)], [text(2)]]);
+    expect(() => encodeKeyRequest('no base64')).toThrow(expect.objectContaining({ code: 'BAD_KEY' }));
   });
 
   test('killer packets and noise leave it alive', async () => {

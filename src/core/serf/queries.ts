@@ -213,3 +213,15 @@ function encodeConflictMember(member: Member | undefined): Uint8Array {
   });
 }
 
+
+/** Where the answering node knows the disputed name; undefined: nowhere, or the answer cannot be read. */
+export function decodeConflictAnswer(payload: Uint8Array): Endpoint | undefined {
+  if (payload[0] !== serfType.conflictResponse) return undefined;
+  try {
+    const { Addr, Port } = serfConflictMemberCodec.decode(payload.subarray(1), messageLimits);
+    return { host: ipFromBytes(Addr), port: Port };
+  } catch (error) {
+    if (error instanceof WireError) return undefined;
+    throw error;
+  }
+}

@@ -2,6 +2,7 @@ import { serfJoinCodec, serfLeaveCodec, serfPushPullCodec, serfType, encodeSerfM
 import type { SerfJoin, SerfLeave } from '../wire/serf-messages.ts';
 import { encodeTags } from '../wire/serf-tags.ts';
 import type { Endpoint } from '../wire/ip-address.ts';
+import { encodeUtf8 } from '../wire/msgpack.ts';
 import { WireError } from '../wire/wire-error.ts';
 import { BroadcastQueue } from '../swim/broadcast-queue.ts';
 import type { BroadcastOptions } from '../swim/broadcast-queue.ts';
@@ -13,7 +14,7 @@ import type { LogLevel, RandomSource, SwimDelegate, SwimNode, SwimSink } from '.
 import { Intents } from './intents.ts';
 import { LamportClock } from './lamport-clock.ts';
 import { MemberState } from './member-state.ts';
-import { Queries } from './queries.ts';
+import { decodeConflictAnswer, Queries } from './queries.ts';
 import { UserEvents } from './user-events.ts';
 import type { Member, SerfEvent } from './types.ts';
 
@@ -65,6 +66,7 @@ export class Serf implements SwimDelegate {
   readonly #queryQueue: BroadcastQueue;
   readonly #conflicts = new Map<string, number>();
   #joins = 0;
+  #disputing = false;
   #askedStrangerAt = -Infinity;
   #phase: 'running' | 'leaving' | 'left' = 'running';
 
@@ -227,6 +229,30 @@ export class Serf implements SwimDelegate {
     const here = `${known.endpoint.host}:${known.endpoint.port}`;
     this.#log('error', `the name '${known.name}' is claimed by ${claimed.host}:${claimed.port} while ${own ? 'this node has it' : `${here} has it`}: give each node its own name`, { node: known.name, known: here, claimed: `${claimed.host}:${claimed.port}`, own });
     this.#ports.emit({ type: 'name-conflict', name: known.name, known: known.endpoint, claimed, own });
+    if (own && !this.#disputing) this.#disputeName();
+  }
+
+  /** Asks the others whom they know under our name. Without a majority for us, we are the newcomer. */
+  #disputeName(): void {
+    const { name } = this.#options;
+    const { address } = this.local;
+    let responses = 0;
+    let matching = 0;
+    this.#disputing = true;
+    this.queries.ask('_serf_conflict', encodeUtf8(name), {}, (record) => {
+      if (record.type === 'response') {
+        responses++;
+        const known = decodeConflictAnswer(record.payload);
+        if (known?.host === address.host && known.port === address.port) matching++;
+      } else if (record.type === 'done') {
+        this.#disputing = false;
+        const kept = matching >= Math.floor(responses / 2) + 1;
+        this.#log(kept ? 'info' : 'error', kept
+          ? `${matching} of ${responses} members that answered know this node under the name '${name}'`
+          : `only ${matching} of ${responses} members that answered know this node under the name '${name}': it must stop; start it again under another name`, { name, matching, responses });
+        if (!kept) this.#ports.emit({ type: 'name-lost', name, matching, responses });
+      }
+    });
   }
 
   userMessage(message: Uint8Array, from: Endpoint): void {

@@ -38,6 +38,15 @@ export interface NameConflictEvent {
   readonly own: boolean;
 }
 
+/** Most others hold another node for the owner of our name: this one should stop, or it disturbs the pool. */
+export interface NameLostEvent {
+  readonly type: 'name-lost';
+  readonly name: string;
+  /** How many others know our address under the name, of how many that answered. */
+  readonly matching: number;
+  readonly responses: number;
+}
+
 export interface UserEvent {
   readonly type: 'user';
   readonly name: string;
@@ -61,7 +70,7 @@ export interface QueryEvent {
   respond(payload: Uint8Array): boolean;
 }
 
-export type SerfEvent = MemberEvent | NameConflictEvent | UserEvent | QueryEvent;
+export type SerfEvent = MemberEvent | NameConflictEvent | NameLostEvent | UserEvent | QueryEvent;
 
 export interface QueryOptions {
   /** Only these nodes; default all. */
