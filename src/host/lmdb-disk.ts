@@ -4,6 +4,7 @@ import type { Key, RootDatabase } from 'lmdb';
 import { open as openLmdb } from 'lmdb';
 import { assert } from '../base/assert.ts';
 import { TroupeError, messageOf } from '../base/errors.ts';
+import { applyChange, compareKeys, copyChange, isInRange } from '../ports/disk-changes.ts';
 import type { Database, Disk, DiskChange } from '../ports/disk.ts';
 import { lockData } from './data-lock.ts';
 import { checkLmdbFile } from './lmdb-check.ts';
@@ -107,8 +108,8 @@ class LmdbDatabase implements Database {
       }
     });
     if (this.#committing.length + this.#waiting.length === 0) return entries;
-    for (const write of [...this.#committing, ...this.#waiting]) for (const change of write.changes) apply(entries, change);
-    return [...entries].filter(([key]) => inRange(key, first, end)).sort(([a], [b]) => compareKeys(a, b));
+    for (const write of [...this.#committing, ...this.#waiting]) for (const change of write.changes) applyChange(entries, change);
+    return [...entries].filter(([key]) => isInRange(key, first, end)).sort(([a], [b]) => compareKeys(a, b));
   }
 
   write(batch: readonly DiskChange[], done: (error?: Error) => void): void {
@@ -171,7 +172,7 @@ class LmdbDatabase implements Database {
     const keys = new Set<string>();
     for (const key of this.#lmdb.getKeys({ start: Buffer.from(first), end: Buffer.from(end) })) keys.add((key as Buffer).toString());
     for (const write of this.#committing) {
-      for (const change of write.changes) if (change.type === 'put' && inRange(change.key, first, end)) keys.add(change.key);
+      for (const change of write.changes) if (change.type === 'put' && isInRange(change.key, first, end)) keys.add(change.key);
     }
     for (const key of keys) void this.#lmdb.remove(Buffer.from(key)).catch(ignore);
   }
@@ -200,32 +201,14 @@ function callAll(writes: readonly Write[], error: Error | undefined): void {
   for (const write of writes) setImmediate(write.done, error);
 }
 
-function copyChange(change: DiskChange): DiskChange {
-  return change.type === 'put' ? { ...change, value: Buffer.from(change.value) } : change;
-}
-
 function lookUp(changes: readonly DiskChange[], key: string): { readonly value: Uint8Array | undefined } | undefined {
   for (let i = changes.length - 1; i >= 0; i--) {
     const change = changes[i] as DiskChange;
     if (change.type === 'delete-range') {
-      if (inRange(key, change.first, change.end)) return { value: undefined };
+      if (isInRange(key, change.first, change.end)) return { value: undefined };
     } else if (change.key === key) return { value: change.type === 'put' ? change.value : undefined };
   }
   return undefined;
-}
-
-function apply(entries: Map<string, Uint8Array>, change: DiskChange): void {
-  if (change.type === 'put') entries.set(change.key, change.value);
-  else if (change.type === 'delete') entries.delete(change.key);
-  else for (const key of entries.keys()) if (inRange(key, change.first, change.end)) entries.delete(key);
-}
-
-function inRange(key: string, first: string, end: string): boolean {
-  return compareKeys(first, key) <= 0 && compareKeys(key, end) < 0;
-}
-
-function compareKeys(a: string, b: string): number {
-  return Buffer.compare(Buffer.from(a), Buffer.from(b));
 }
 
 /** `doing` completes "cannot …". */

@@ -1,5 +1,6 @@
 import type { Prng } from '../base/prng.ts';
 import { TroupeError } from '../base/errors.ts';
+import { applyChange, compareKeys, copyChange, isInRange } from '../ports/disk-changes.ts';
 import type { Database, Disk, DiskChange } from '../ports/disk.ts';
 import type { SimScheduler } from './scheduler.ts';
 import type { Turnstile } from './turnstile.ts';
@@ -108,9 +109,9 @@ class SimDatabase implements Database {
   }
 
   *range(first: string, end: string): Iterable<readonly [key: string, value: Uint8Array]> {
-    this.#sortedKeys ??= [...this.#view.keys()].sort(compareByBytes);
+    this.#sortedKeys ??= [...this.#view.keys()].sort(compareKeys);
     for (const key of this.#sortedKeys) {
-      if (!inRange(key, first, end)) continue;
+      if (!isInRange(key, first, end)) continue;
       const value = this.#view.get(key);
       if (value !== undefined) yield [key, value.slice()];
     }
@@ -123,7 +124,7 @@ class SimDatabase implements Database {
       this.#scheduler.after(0, () => this.#gate.enter(() => done(failure)));
       return;
     }
-    const changes = batch.map((change) => (change.type === 'put' ? { ...change, value: new Uint8Array(change.value) } : change));
+    const changes = batch.map(copyChange);
     for (const change of changes) applyChange(this.#view, change);
     this.#sortedKeys = undefined;
     this.#pending.push({ changes, done });
@@ -171,29 +172,4 @@ class SimDatabase implements Database {
     if (this.#faults.broken) return new TroupeError('DISK_UNWRITABLE', `cannot write to ${this.#directory}: I/O error; check that it is a directory that this user may write to`, fields);
     return undefined;
   }
-}
-
-function applyChange(entries: Map<string, Uint8Array>, change: DiskChange): void {
-  if (change.type === 'put') entries.set(change.key, change.value);
-  else if (change.type === 'delete') entries.delete(change.key);
-  else for (const key of entries.keys()) if (inRange(key, change.first, change.end)) entries.delete(key);
-}
-
-function inRange(key: string, first: string, end: string): boolean {
-  return compareByBytes(first, key) <= 0 && compareByBytes(key, end) < 0;
-}
-
-/** UTF-8 byte order: that of code points, which differs from JavaScript's only where surrogate pairs meet U+E000 and above. */
-function compareByBytes(a: string, b: string): number {
-  const length = Math.min(a.length, b.length);
-  for (let i = 0; i < length; i++) {
-    const x = a.charCodeAt(i);
-    const y = b.charCodeAt(i);
-    if (x !== y) return lift(x) - lift(y);
-  }
-  return a.length - b.length;
-}
-
-function lift(unit: number): number {
-  return unit >= 0xd800 && unit <= 0xdfff ? unit + 0x10000 : unit;
 }

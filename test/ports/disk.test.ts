@@ -1,11 +1,11 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Database, DiskChange } from '../../src/ports/disk.ts';
 import type { PortWorld } from './worlds.ts';
-import { worlds } from './worlds.ts';
+import { diskWorlds } from './worlds.ts';
 
 const put = (key: string, value: string): DiskChange => ({ type: 'put', key, value: Buffer.from(value) });
 
-describe.each(worlds)('Disk of %s', (_name, make) => {
+describe.each(diskWorlds)('Disk of %s', (_name, make) => {
   let world: PortWorld;
   beforeEach(() => {
     world = make();

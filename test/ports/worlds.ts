@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { Clock } from '../../src/ports/clock.ts';
 import type { Datagrams } from '../../src/ports/datagrams.ts';
 import type { Disk } from '../../src/ports/disk.ts';
+import { MemoryDisk } from '../../src/ports/memory-disk.ts';
 import type { Processes } from '../../src/ports/processes.ts';
 import type { Streams } from '../../src/ports/streams.ts';
 import { HostClock } from '../../src/host/clock.ts';
@@ -155,6 +156,15 @@ export const worlds: readonly (readonly [name: string, make: WorldFactory])[] = 
   ['the simulator', () => simWorld(1)],
   ['the simulator, seed 2', () => simWorld(2)],
 ];
+
+/** The host with a disk that is only memory; here it outlives `reopenDisk`, as the object does. */
+function memoryDiskWorld(): PortWorld {
+  const disk = new MemoryDisk();
+  return Object.defineProperties(hostWorld(), { disk: { value: disk }, reopenDisk: { value: async () => disk } });
+}
+
+/** The suite of Disk runs against one more. */
+export const diskWorlds: typeof worlds = [...worlds, ['memory', memoryDiskWorld]];
 
 /** Collects what a stream's handler is told. */
 export class Recorder {
