@@ -8,7 +8,7 @@ import { aesGcmCipher } from './host/aes-gcm-cipher.ts';
 import { HostClock } from './host/clock.ts';
 import { HandoverDirectory } from './host/handover-files.ts';
 import { LmdbDisk } from './host/lmdb-disk.ts';
-import { MemoryDisk } from './host/memory-disk.ts';
+import { MemoryDisk } from './ports/memory-disk.ts';
 import { HostProcesses } from './host/processes.ts';
 import { createRandom } from './host/random.ts';
 import { defaultAddress } from './host/system.ts';
