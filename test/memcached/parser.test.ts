@@ -44,7 +44,7 @@ describe('memcached parser', () => {
     for (const each of scripts) {
       const bytes = bytesOf(each);
       const whole = await answersOf(bytes, []);
-      for (let i = 0; i < 6; i++) expect(await answersOf(bytes, randomCuts(random, bytes.length)), JSON.stringify(each.slice(0, 200))).toBe(whole);
+      for (let i = 0; i < (bytes.length < 100_000 ? 6 : 2); i++) expect(await answersOf(bytes, randomCuts(random, bytes.length)), JSON.stringify(each.slice(0, 200))).toBe(whole);
       if (bytes.length < 10_000) expect(await answersOf(bytes, Array.from(bytes.keys())), JSON.stringify(each.slice(0, 200))).toBe(whole);
     }
   });

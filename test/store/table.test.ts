@@ -189,6 +189,31 @@ describe('Table', () => {
     );
   });
 
+  it('scan() visits nothing twice when the table shrinks around the cursor', () => {
+    for (let seed = 0; seed < 40; seed++) {
+      const random = new Prng(seed);
+      const twins = new Twins();
+      const entry: Entry = { value: 'x', flags: 0, expiresAt: 0, cas: 1 };
+      const lasting = 300;
+      for (let i = 0; i < lasting; i++) twins.set(`lasting-${i}`, entry);
+      for (let i = 0; i < 2500; i++) twins.set(`passing-${i}`, entry);
+      const visits = new Map<string, number>();
+      // Somewhere into the table, then it shrinks to a tenth, a little between any two calls.
+      const start = random.below(400);
+      let cursor = 0;
+      let calls = 0;
+      let next = 0;
+      do {
+        cursor = twins.table.scan(cursor, calls < start ? 4 : 1, (ref) => {
+          const key = decoder.decode(twins.table.keyView(ref));
+          visits.set(key, (visits.get(key) ?? 0) + 1);
+        });
+        if (calls++ >= start) for (let i = 0; i < 30 && next < 2500; i++, next++) twins.delete(`passing-${next}`);
+      } while (cursor !== 0);
+      for (let i = 0; i < lasting; i++) expect(visits.get(`lasting-${i}`), `seed ${seed}, lasting-${i}`).toBe(1);
+    }
+  });
+
   it('evictionCandidate() prefers what was not used for long', () => {
     const twins = new Twins();
     for (let i = 0; i < 4000; i++) twins.set(`key-${i}`, { value: 'v', flags: 0, expiresAt: 0, cas: 1 });
@@ -375,6 +400,17 @@ describe('Arena', () => {
       });
     while (cursor !== 0);
     expect(seen).toBe(twins.table.count);
+  });
+
+  it('replacing entries while others move keeps them all in order', () => {
+    const twins = new Twins();
+    const random = new Prng(5);
+    for (let i = 0; i < 60_000; i++) twins.set(`key-${i}`, { value: 'v'.repeat(300), flags: i, expiresAt: 0, cas: i });
+    for (let i = 0; i < 60_000; i++) if (i % 8 !== 0) twins.delete(`key-${i}`);
+    // Each replacement takes another size, so that it allocates, so that entries move: now and then the very one that is replaced.
+    for (let round = 0; round < 4; round++) for (let i = 0; i < 60_000; i += 8) twins.set(`key-${i}`, { value: 'w'.repeat(random.below(400)), flags: i, expiresAt: 0, cas: round });
+    expect(twins.arena.moves).toBeGreaterThan(500);
+    twins.check();
   });
 
   it('gives back memory after deletes when it is told to tidy', () => {

@@ -78,42 +78,51 @@ export function writeHit(out: Output, key: Uint8Array, keyStart: number, keyEnd:
   out.end = at;
 }
 
-/** Writes the answer to anything but a retrieval. */
-export function writeOutcome(out: Output, reply: StoreReply): void {
+/** The answer to anything but a retrieval, where it is always the same; undefined for numbers. */
+export function outcomeOf(reply: StoreReply): Uint8Array | undefined {
   switch (reply.status) {
     case Status.ok:
-      return out.write(answers.ok);
+      return answers.ok;
     case Status.stored:
-      return out.write(answers.stored);
+      return answers.stored;
     case Status.notStored:
     // What append or prepend would make too large is not stored, says memcached; larger data blocks never get this far.
     case Status.tooLarge:
-      return out.write(answers.notStored);
+      return answers.notStored;
     case Status.exists:
-      return out.write(answers.exists);
+      return answers.exists;
     case Status.notFound:
     case Status.miss:
-      return out.write(answers.notFound);
+      return answers.notFound;
     case Status.deleted:
-      return out.write(answers.deleted);
+      return answers.deleted;
     case Status.touched:
-      return out.write(answers.touched);
+      return answers.touched;
     case Status.number:
-      out.reserve(22);
-      out.end = writeCounter(reply.counter, out.bytes, out.end);
-      out.bytes[out.end++] = 0x0d;
-      out.bytes[out.end++] = 0x0a;
-      return;
+      return undefined;
     case Status.nonNumeric:
-      return out.write(answers.nonNumeric);
+      return answers.nonNumeric;
     case Status.hit:
     case Status.outOfMemory:
     case Status.busy:
     case Status.unavailable:
     case Status.timeout:
     case Status.unknownOutcome:
-      return out.write(failureOf(reply));
+      return failureOf(reply);
   }
+}
+
+/** Writes the answer to anything but a retrieval. */
+export function writeOutcome(out: Output, reply: StoreReply): void {
+  const outcome = outcomeOf(reply);
+  if (outcome !== undefined) {
+    out.write(outcome);
+    return;
+  }
+  out.reserve(22);
+  out.end = writeCounter(reply.counter, out.bytes, out.end);
+  out.bytes[out.end++] = 0x0d;
+  out.bytes[out.end++] = 0x0a;
 }
 
 /** The SERVER_ERROR line for what could not be done; always one line, whatever the message holds. */

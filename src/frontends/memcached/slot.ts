@@ -1,5 +1,5 @@
 import { Op, Status, type ReplySink, type StoreReply } from '../../core/store/request.ts';
-import { countOutcome, failureOf, writeHit, writeOutcome } from './answers.ts';
+import { countOutcome, failureOf, outcomeOf, writeHit, writeOutcome } from './answers.ts';
 import { Output } from './output.ts';
 import type { Connection } from './connection.ts';
 
@@ -24,6 +24,8 @@ export class Slot implements ReplySink {
   #key: Uint8Array | undefined = undefined;
   #retrieval: Retrieval | undefined = undefined;
   #answer: Output | undefined = undefined;
+  /** The answer, where it is one of the fixed ones. */
+  #outcome: Uint8Array | undefined = undefined;
   /** What follows the answer and was known at once. */
   #after: Output | undefined = undefined;
   /** The retrieval whose last line follows. */
@@ -76,14 +78,18 @@ export class Slot implements ReplySink {
         writeHit(this.#answer, this.#key, 0, this.#key.length, reply, this.#withCas);
       } else if (reply.status !== Status.miss && this.#retrieval !== undefined) this.#retrieval.failure ??= failureOf(reply);
     } else if (!this.#noreply) {
-      this.#answer = new Output(64);
-      writeOutcome(this.#answer, reply);
+      this.#outcome = outcomeOf(reply);
+      if (this.#outcome === undefined) {
+        this.#answer = new Output(64);
+        writeOutcome(this.#answer, reply);
+      }
     }
     this.#connection.slotDone(this);
   }
 
   /** Appends all that this slot stands for. */
   writeTo(out: Output, endLine: Uint8Array): void {
+    if (this.#outcome !== undefined) out.write(this.#outcome);
     if (this.#answer !== undefined) out.writePart(this.#answer.bytes, 0, this.#answer.end);
     if (this.#ends !== undefined) out.write(this.#ends.failure ?? endLine);
     if (this.#after !== undefined) out.writePart(this.#after.bytes, 0, this.#after.end);
