@@ -101,7 +101,8 @@ describe.each(worlds)('Streams of %s', (_name, make) => {
     expect(a.write(Buffer.from('late'))).toBe(true);
     await world.pass(10);
     expect(client.events).toEqual(['open', 'close local']);
-    expect(server.closed).toBe('end');
+    // TLS sends session tickets after the handshake; if they are unread, even this becomes a reset.
+    expect(world.dropResets ? ['end'] : ['end', 'reset']).toContain(server.closed);
     expect(server.closeCount).toBe(1);
   });
 
