@@ -12,7 +12,10 @@ const outputGraceMs = 250;
 /** A warden does next to nothing: a small heap and no helper threads keep it at about 22 MB of its own. */
 const wardenFlags = ['--v8-pool-size=0', '--max-old-space-size=16'];
 
-/** Commands under wardens: see warden/program.ts. A warden takes about 40 ms to start. */
+/**
+ * Commands under wardens: see warden/program.ts. A warden takes about 40 ms to start. Output goes through sockets, as
+ * Node's pipes are: a script writes to `>&2`, not to /dev/stderr, which the system cannot open for a socket.
+ */
 export class HostProcesses implements Processes {
   spawn(options: SpawnOptions, handler: ProcessHandler): ChildProcess {
     return new WardedProcess(options, handler);
@@ -60,7 +63,7 @@ class WardedProcess implements ChildProcess {
     // Stamped before the warden starts: its own start counts against the lease.
     const leaseUntil = monotonicMs() + options.leaseMs;
     const warden = spawn(process.execPath, [...wardenFlags, '-e', `(${wardenProgram.toString()})()`], {
-      stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+      stdio: [options.input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe', 'ipc'],
       // In a session of its own: a Ctrl-C at the agent's terminal is the agent's to act on.
       detached: true,
       // Nothing of ours: NODE_OPTIONS (a debugger, a loader) is meant for the agent, or for the command.
@@ -81,6 +84,9 @@ class WardedProcess implements ChildProcess {
       leaseUntil,
     };
     warden.send(start, ignoreError);
+    // The command may end without reading all of it.
+    warden.stdin?.on('error', ignoreError);
+    warden.stdin?.end(options.input);
     return warden;
   }
 
@@ -142,6 +148,7 @@ class WardedProcess implements ChildProcess {
     if (this.#over) return;
     this.#over = true;
     // A process that left the group may hold the pipes open; it gets no reader any more.
+    this.#warden?.stdin?.destroy();
     this.#warden?.stdout?.destroy();
     this.#warden?.stderr?.destroy();
     this.#handler.onExit(exit);

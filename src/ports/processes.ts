@@ -10,6 +10,8 @@ export interface SpawnOptions {
   /** Added to the node's own environment. */
   readonly environment: Readonly<Record<string, string>>;
   readonly directory?: string;
+  /** Given to it on standard input, which then ends; default: nothing. */
+  readonly input?: Uint8Array;
   /** The warden kills the whole process group when it has not been told for this long that the lease goes on (ms, counted on a monotonic clock). */
   readonly leaseMs: number;
 }

@@ -53,6 +53,16 @@ describe('HostProcesses.spawn()', () => {
     expect(child.pid).toBe(watcher.pid);
   });
 
+  it('gives the input, which then ends, and does not mind a command that leaves it unread', async () => {
+    const input = Buffer.from('line\n'.repeat(100_000));
+    const counted = run(['wc', '-c'], { input });
+    const deaf = run(['true'], { input });
+    const none = run(['wc', '-c']);
+    await until(() => [counted, deaf, none].every(({ watcher }) => watcher.exits.length === 1));
+    expect([counted.watcher.output.trim(), none.watcher.output.trim()]).toEqual(['500000', '0']);
+    for (const { watcher } of [counted, deaf, none]) expect(watcher.exits).toEqual([{ type: 'exited', code: 0 }]);
+  });
+
   it('carries large output whole', async () => {
     const { watcher } = run(['sh', '-c', 'head -c 3000000 /dev/zero']);
     await until(() => watcher.exits.length === 1);

@@ -107,7 +107,7 @@ export function wardenProgram(): void {
     leaseUntil = message.leaseUntil;
     const [program = '', ...parameters] = message.command;
     try {
-      child = spawn(program, parameters, { cwd: message.directory, env: message.environment as NodeJS.ProcessEnv, stdio: ['ignore', 'inherit', 'inherit'], detached: true });
+      child = spawn(program, parameters, { cwd: message.directory, env: message.environment as NodeJS.ProcessEnv, stdio: ['inherit', 'inherit', 'inherit'], detached: true });
     } catch (error) {
       report({ type: 'failed', error: (error as Error).message }, leave);
       return;
