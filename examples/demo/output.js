@@ -10,12 +10,12 @@ export class Output {
   #timer;
   #buffer = Buffer.alloc(64 * 1024);
   ready = new Set();
-  /** @type {{ app: string, node: string, type: string, from?: string, epoch: number, at: number }[]} */
+  /** @type {{ app: string, node: string, type: string, from?: string, epoch: number, number: string, at: number }[]} */
   starts = [];
   /** When each instance said that it had stopped, by epoch. */
   stops = new Map();
   printed = 0;
-  /** Lines of an instance after a newer one had started, and starts with an epoch that is not new. */
+  /** Lines of an instance after a newer one had started, and starts under an epoch that is older or another node's. */
   ranTwice = 0;
   /** What those lines were. */
   wrongLines = [];
@@ -51,20 +51,21 @@ export class Output {
   #take(line, at) {
     const ready = /^ready name=(\S+)/.exec(line);
     if (ready !== null) return void this.ready.add(ready[1]);
-    const match = /^wikipedy (\S+) (\d+) (.*)$/.exec(line);
+    const match = /^wikipedy (\S+) (\d+) (\d+) (.*)$/.exec(line);
     if (match === null) return;
-    const [, node, epochText, text] = match;
+    const [, node, epochText, number, text] = match;
     const epoch = Number(epochText);
     const start = startOf(text, node);
-    const newest = this.newest?.epoch ?? 0;
+    const newest = this.newest;
     if (start !== undefined) {
-      if (epoch <= newest) this.#wrong(line);
-      this.starts.push({ app: 'wikipedy', node, ...start, epoch, at });
+      // The same epoch once more is the same node that begins anew after it had stopped; anything older is a second one.
+      if (newest !== undefined && (epoch < newest.epoch || (epoch === newest.epoch && node !== newest.node))) this.#wrong(line);
+      this.starts.push({ app: 'wikipedy', node, ...start, epoch, number, at });
     } else if (text === 'stopped') {
       this.stops.set(epoch, at);
     } else {
       this.printed += 1;
-      if (epoch < newest || this.stops.has(epoch) || node !== this.newest?.node) this.#wrong(line);
+      if (newest === undefined || epoch !== newest.epoch || node !== newest.node || number !== newest.number) this.#wrong(line);
     }
     this.onLine({ node, epoch, text, at });
   }
