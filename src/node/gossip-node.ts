@@ -1,4 +1,5 @@
 import { TroupeError } from '../base/errors.ts';
+import type { Coordinate } from '../core/serf/coordinates.ts';
 import { Serf } from '../core/serf/serf.ts';
 import type { Member, QueryOptions, QueryRecord, SerfEvent } from '../core/serf/types.ts';
 import { swimTimings } from '../core/swim/timing.ts';
@@ -160,6 +161,10 @@ export class GossipNode implements Gossip {
 
   query(name: string, payload: Uint8Array, options: QueryOptions, onRecord: (record: QueryRecord) => void): void {
     this.#input(() => this.#serf.queries.ask(name, payload, options, onRecord));
+  }
+
+  coordinate(name: string): Coordinate | undefined {
+    return this.#serf.coordinate(name);
   }
 
   keys(): readonly Uint8Array[] {

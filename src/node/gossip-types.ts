@@ -1,3 +1,4 @@
+import type { Coordinate } from '../core/serf/coordinates.ts';
 import type { Member, QueryOptions, QueryRecord, SerfEvent } from '../core/serf/types.ts';
 import type { Address } from '../ports/address.ts';
 import type { Cipher } from '../ports/cipher.ts';
@@ -10,6 +11,8 @@ import type { Streams } from '../ports/streams.ts';
 export type {
   Member, MemberEvent, MemberStatus, NameConflictEvent, NameLostEvent, ProtocolRange, QueryEvent, QueryOptions, QueryRecord, UserEvent,
 } from '../core/serf/types.ts';
+
+export type { Coordinate } from '../core/serf/coordinates.ts';
 
 /** What the pool tells: see the types of each. */
 export type GossipEvent = SerfEvent;
@@ -128,6 +131,11 @@ export interface Gossip {
   userEvent(name: string, payload: Uint8Array, coalesce?: boolean): void;
   /** Asks all members. `done` comes at the deadline, last. @throws TroupeError QUERY_TOO_LARGE */
   query(name: string, payload: Uint8Array, options: QueryOptions, onRecord: (record: QueryRecord) => void): void;
+  /**
+   * Where a member lies in the space of round-trip times (Vivaldi, as Serf computes it, in seconds); undefined while no
+   * ping of ours has told. `distanceSeconds` of two estimates their round trip.
+   */
+  coordinate(name: string): Coordinate | undefined;
   /** Encryption keys in use, primary first; change with `setKeys`. */
   keys(): readonly Uint8Array[];
   /** Replaces the keyring. An empty list is refused while encrypted. */

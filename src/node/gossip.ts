@@ -9,6 +9,7 @@ import { checkTags, GossipNode } from './gossip-node.ts';
 import { GossipSecurity } from './gossip-security.ts';
 import type { Gossip, GossipOptions, GossipPorts } from './gossip-types.ts';
 
+export { distanceSeconds } from '../core/serf/coordinates.ts';
 export type * from './gossip-types.ts';
 
 const nameBytesMax = 128;

@@ -5,7 +5,7 @@ import { HostClock } from '../../src/host/clock.ts';
 import { createRandom } from '../../src/host/random.ts';
 import { TcpStreams } from '../../src/host/tcp.ts';
 import { UdpDatagrams } from '../../src/host/udp.ts';
-import { startGossip } from '../../src/node/gossip.ts';
+import { distanceSeconds, startGossip } from '../../src/node/gossip.ts';
 import type { Gossip, GossipOptions } from '../../src/node/gossip.ts';
 import { messageType } from '../../src/core/wire/gossip-messages.ts';
 import { compressMessage, decompressMessage } from '../../src/core/wire/packet.ts';
@@ -175,6 +175,17 @@ describe.skipIf(!serfInstalled)('with real serf agents', () => {
     await poll(() => expect(records.at(-1)).toBe('done'));
     expect(records.sort()).toEqual(['ack', 'done', 'theirs: hello from serf']);
     expect(await b.command('reachability')).toContain('Successfully contacted all live nodes');
+  });
+
+  test('each estimates the round trip to the other', async () => {
+    const a = await node('ours', '127.0.0.2');
+    const b = await agent('theirs', '127.0.0.3');
+    await a.join([b.address]);
+    await poll(() => expect(a.coordinate('theirs')?.Vec).toHaveLength(8));
+    const estimate = distanceSeconds(a.coordinate('ours')!, a.coordinate('theirs')!);
+    expect(estimate).toBeGreaterThan(0);
+    expect(estimate).toBeLessThan(1);
+    await poll(async () => expect(await b.command('rtt', 'ours', 'theirs')).toMatch(/Estimated ours <-> theirs rtt: [\d.]+ ms/));
   });
 
   test('it rotates the keys of the whole pool', async () => {

@@ -155,6 +155,20 @@ describe('gossip over real sockets', () => {
     expect(a.member('b')?.address).toEqual(b.address);
   });
 
+  test('a node that restarts at another address before its failure is noticed gets its name at once', async () => {
+    const [a, c, old] = [await start('a'), await start('c'), await start('b')];
+    await c.join([a.address]);
+    await old.join([a.address]);
+    await poll(() => expect(c.stats().alive).toBe(3));
+    await old.close();
+    const events: string[] = [];
+    const b = await start('b');
+    b.onEvent((event) => void events.push(event.type));
+    await b.join([a.address]);
+    for (const node of [a, c]) await poll(() => expect(node.member('b')).toMatchObject({ status: 'alive', address: b.address }), 2500);
+    expect(events).not.toContain('name-lost');
+  });
+
   test('of two nodes of one name the one that fewer others know is told that it lost', async () => {
     const [a, c, b, other] = [await start('a'), await start('c'), await start('b'), await start('b')];
     const lost: string[] = [];

@@ -27,19 +27,33 @@ function formed(nodes: number, loss: number, seed: number): SimulatedPool {
 }
 
 describe.each([10, 100])('a pool of %d nodes', (nodes) => {
-  test.each([0, 0.01, 0.05])('at %d loss: a death is known to all in time, and nobody else is held for failed', (loss) => {
+  test.each([0, 0.01, 0.05])('at %d loss: a host that falls silent is known to all in time, and nobody else is held for failed', (loss) => {
     for (const seed of nodes > 50 ? [1] : [1, 2, 3]) {
       const pool = formed(nodes, loss, seed);
       expect(pool.failuresSeen()).toEqual([]);
       pool.runUntil(pool.now + 20_000);
       const victim = pool.nodes[nodes >> 1] as SimulatedNode;
       victim.up = false;
+      victim.silent = true;
       const died = pool.now;
       const known = pool.runUntil(died + detectionBoundMs(nodes, loss), () => pool.agree((name) => (name === victim.name ? 'failed' : 'alive')));
       expect(known, `seed ${seed}: known to all ${pool.now - died} ms after`).toBe(true);
       if (loss <= 0.01) expect(pool.failuresSeen().filter((line) => !line.endsWith(`: ${victim.name}`))).toEqual([]);
     }
   });
+});
+
+test('a process that dies on a living host is known to all in seconds: its address refuses connections', () => {
+  const times = Array.from({ length: 21 }, (_, seed) => {
+    const pool = formed(10, 0.01, seed);
+    const victim = pool.nodes[5] as SimulatedNode;
+    victim.up = false;
+    const died = pool.now;
+    expect(pool.runUntil(died + 6000, () => pool.agree((name) => (name === victim.name ? 'failed' : 'alive'))), `seed ${seed}`).toBe(true);
+    expect(pool.failuresSeen().filter((line) => !line.endsWith(`: ${victim.name}`))).toEqual([]);
+    return pool.now - died;
+  }).sort((a, b) => a - b);
+  expect(times[10], times.map(Math.round).join(' ')).toBeLessThan(2000);
 });
 
 test('no false failure at 1 % loss in ten minutes of 30 nodes', () => {

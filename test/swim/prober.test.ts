@@ -134,6 +134,21 @@ describe('a probe round (memberlist state.go, probeNode)', () => {
     expect(bench.swim.table.get('b')?.state).toBe('suspect');
   });
 
+  test('no answer over UDP and a refused connection: dead without suspicion; other failures of the stream prove nothing', () => {
+    bench.alive('b', 2);
+    bench.until(messageType.ping);
+    bench.advance(bench.timers.now + 501);
+    bench.swim.dialEnded(bench.dials[0]!.id, { type: 'failed', code: 'TIMEOUT', message: '' });
+    expect(bench.swim.table.get('b')?.state).toBe('alive');
+    bench.advance(bench.timers.now + 500);
+    bench.alive('b', 2, { Incarnation: 2 });
+    bench.sent.length = 0;
+    bench.until(messageType.ping);
+    bench.advance(bench.timers.now + 501);
+    bench.swim.dialEnded(bench.dials.at(-1)!.id, { type: 'failed', code: 'REFUSED', message: '' });
+    expect(bench.events.at(-1)).toBe('dead b');
+  });
+
   test('who slept through a round accuses nobody: the answer may wait in its own socket', () => {
     bench.alive('b', 2);
     bench.until(messageType.ping);

@@ -28,6 +28,8 @@ export interface SimulatedNode {
   readonly timers: Timers;
   readonly events: { readonly at: number; readonly event: SerfEvent }[];
   up: boolean;
+  /** While it is not up: its host is gone too, so that nothing refuses. */
+  silent: boolean;
 }
 
 const noCipher = { seal: (): never => { throw new Error('no encryption here'); }, open: (): undefined => undefined };
@@ -74,7 +76,7 @@ export class SimulatedPool {
       name, advertise: endpoint, tags: {}, timing: swimTimings[this.#options.profile ?? 'lan'], packetOverhead: () => 0, membersMax: 16_384, queueDepthMax: 4096,
       deadNodeReclaimMs: 0, reconnectTimeoutMs: 86_400_000, tombstoneTimeoutMs: 86_400_000, reconnectIntervalMs: 5000,
     }, { random: this.random.fork(), timers, sink, emit: (event) => void events.push({ at: this.now, event }) });
-    const node: SimulatedNode = { name, serf, timers, events, up: true };
+    const node: SimulatedNode = { name, serf, timers, events, up: true, silent: false };
     this.nodes.push(node);
     this.#input(node, () => serf.start());
     return node;
@@ -136,9 +138,10 @@ export class SimulatedPool {
     const to = this.#at(host);
     const copy = message.slice();
     if (to === undefined || this.blocked(from, to)) return ended(timeoutMs, { type: 'failed', code: 'TIMEOUT', message: 'no answer' });
-    if (!to.up) return ended(1, { type: 'failed', code: 'REFUSED', message: 'nobody listens' });
+    const silence: DialOutcome = { type: 'failed', code: 'TIMEOUT', message: 'no answer' };
+    if (!to.up) return to.silent ? ended(timeoutMs, silence) : ended(1, { type: 'failed', code: 'REFUSED', message: 'nobody listens' });
     this.#after(1, () => {
-      if (!to.up) return ended(1, { type: 'failed', code: 'REFUSED', message: 'nobody listens' });
+      if (!to.up) return to.silent ? ended(timeoutMs, silence) : ended(1, { type: 'failed', code: 'REFUSED', message: 'nobody listens' });
       this.#input(to, () => {
         const request = new StreamAssembler({ cipher: noCipher, keys: [] }).push(copy);
         if (request === undefined) throw new Error('half a message');

@@ -1,4 +1,4 @@
-import { serfJoinCodec, serfLeaveCodec, serfPushPullCodec, serfType, encodeSerfMessage } from '../wire/serf-messages.ts';
+import { coordinateVersion, serfCoordinateCodec, serfJoinCodec, serfLeaveCodec, serfPushPullCodec, serfType, encodeSerfMessage } from '../wire/serf-messages.ts';
 import type { SerfJoin, SerfLeave } from '../wire/serf-messages.ts';
 import { encodeTags } from '../wire/serf-tags.ts';
 import type { Endpoint } from '../wire/ip-address.ts';
@@ -11,6 +11,8 @@ import type { PushPullFailure } from '../swim/swim.ts';
 import type { Timers } from '../swim/timers.ts';
 import type { SwimTiming } from '../swim/timing.ts';
 import type { LogLevel, RandomSource, SwimDelegate, SwimNode, SwimSink } from '../swim/types.ts';
+import { Coordinates } from './coordinates.ts';
+import type { Coordinate } from './coordinates.ts';
 import { Intents } from './intents.ts';
 import { LamportClock } from './lamport-clock.ts';
 import { MemberState } from './member-state.ts';
@@ -57,6 +59,7 @@ export class Serf implements SwimDelegate {
   readonly clock: LamportClock = new LamportClock();
   readonly events: UserEvents;
   readonly queries: Queries;
+  readonly coordinates: Coordinates;
   readonly #options: SerfOptions;
   readonly #ports: SerfPorts;
   readonly #members = new Map<string, MemberState>();
@@ -74,6 +77,7 @@ export class Serf implements SwimDelegate {
     this.#options = options;
     this.#ports = ports;
     const queue = (): BroadcastQueue => new BroadcastQueue(() => this.swim.transmitLimit(), options.queueDepthMax);
+    this.coordinates = new Coordinates(ports.random);
     this.#intentQueue = queue();
     this.#eventQueue = queue();
     this.#queryQueue = queue();
@@ -123,6 +127,11 @@ export class Serf implements SwimDelegate {
 
   member(name: string): Member | undefined {
     return this.#members.get(name)?.picture();
+  }
+
+  /** Where a member lies; undefined while it has not been heard of by ping. */
+  coordinate(name: string): Coordinate | undefined {
+    return name === this.#options.name ? this.coordinates.own : this.coordinates.get(name);
   }
 
   /** `meta` is the encoded form of the tags, within its limit. */
@@ -229,7 +238,39 @@ export class Serf implements SwimDelegate {
     const here = `${known.endpoint.host}:${known.endpoint.port}`;
     this.#log('error', `the name '${known.name}' is claimed by ${claimed.host}:${claimed.port} while ${own ? 'this node has it' : `${here} has it`}: give each node its own name`, { node: known.name, known: here, claimed: `${claimed.host}:${claimed.port}`, own });
     this.#ports.emit({ type: 'name-conflict', name: known.name, known: known.endpoint, claimed, own });
-    if (own && !this.#disputing) this.#disputeName();
+    if (own) this.#defendName(claimed);
+    else this.#checkHolder(known);
+  }
+
+  /**
+   * A member that restarted at another address meets its own old life, whose failure nobody has noticed yet. If the
+   * kernel at the old address refuses connections, that life is over, and the name is free at once.
+   */
+  #checkHolder(known: SwimNode): void {
+    const { endpoint } = known;
+    this.swim.checkProcess(known.name, endpoint, (refused) => {
+      if (refused && known.endpoint === endpoint) this.noteDead(known.name, 'another process has its name, and its address refuses connections');
+    });
+  }
+
+  #defendName(claimed: Endpoint): void {
+    if (this.#disputing) return;
+    this.#disputing = true;
+    this.swim.checkProcess(this.#options.name, claimed, (refused) => {
+      this.#disputing = false;
+      if (this.#phase !== 'running') return;
+      if (refused) this.#ports.timers.after(2 * this.#options.timing.gossipIntervalMs, () => this.#announceAgain());
+      else this.#disputeName();
+    });
+  }
+
+  /** The others have found our old life dead by now: tells one of them where we are. */
+  #announceAgain(): void {
+    const [peer] = this.swim.table.pick(1, (node) => node !== this.swim.table.self && node.state === 'alive');
+    if (peer === undefined || this.#phase !== 'running') return;
+    this.swim.pushPull(peer.endpoint, true, (failure) => {
+      if (failure === undefined) this.broadcastJoin();
+    });
   }
 
   /** Asks the others whom they know under our name. Without a majority for us, we are the newcomer. */
@@ -330,11 +371,12 @@ export class Serf implements SwimDelegate {
   }
 
   ackPayload(): Uint8Array {
-    return new Uint8Array(0);
+    return encodeSerfMessage(coordinateVersion, serfCoordinateCodec, this.coordinates.own);
   }
 
-  pingAnswered(): void {
-    // Network coordinates would learn from this.
+  pingAnswered(node: SwimNode, roundTripMs: number, payload: Uint8Array): void {
+    if (payload[0] !== coordinateVersion) return;
+    this.coordinates.observe(node.name, serfCoordinateCodec.decode(payload.subarray(1), { valuesMax: 64, depthMax: 3 }), roundTripMs / 1000);
   }
 
   /**
@@ -399,6 +441,7 @@ export class Serf implements SwimDelegate {
   }
 
   #forget(member: MemberState): void {
+    this.coordinates.forget(member.name);
     this.#members.delete(member.name);
     this.#log('info', `member '${member.name}' is forgotten`, { node: member.name });
     this.#ports.emit({ type: 'member-reap', member: member.picture() });

@@ -65,6 +65,13 @@ export class Prober {
     else this.#overdue = true;
   }
 
+  /** Asks the kernel at an address whether a process listens there: `refused` is proof that none does. */
+  checkProcess(name: string, at: Endpoint, done: (refused: boolean) => void): void {
+    this.#context.dial(at, this.#ping(this.#nextSequence(), name), this.#context.options.timing.probeTimeoutMs, (outcome) => {
+      done(isRefusal(outcome));
+    });
+  }
+
   handlePing(ping: Ping, from: Endpoint): void {
     const { options, delegate, sink } = this.#context;
     if (ping.Node !== '' && ping.Node !== options.name) {
@@ -80,8 +87,9 @@ export class Prober {
   handleAck(ack: Ack): void {
     const round = this.#round;
     if (round !== undefined && round.sequence === ack.SeqNo) {
-      if (!round.indirect) this.#context.delegate.pingAnswered(round.node, this.#context.timers.now - round.sentAt, ack.Payload);
-      this.#finish(round, -1);
+      const direct = !round.indirect;
+      this.#finish(round, -1); // first: what the payload holds must not undo that it was answered
+      if (direct) this.#context.delegate.pingAnswered(round.node, this.#context.timers.now - round.sentAt, ack.Payload);
       return;
     }
     const relay = this.#relays.get(ack.SeqNo);
@@ -164,9 +172,22 @@ export class Prober {
     if ((node.versions[1] ?? 0) >= streamPingVersion) {
       this.#context.dial(node.endpoint, this.#ping(round.sequence, node.name), Math.max(1, round.concludeAt - timers.now), (outcome) => {
         round.answeredStream = outcome.type === 'reply' && outcome.message.type === 'ack' && outcome.message.ack.SeqNo === round.sequence;
+        if (isRefusal(outcome)) this.#foundDead(round);
       });
     }
     round.timer = timers.at(round.concludeAt, () => this.#conclude(round));
+  }
+
+  /** No answer over UDP, and the kernel there says that nobody listens: the process is gone, and no suspicion is needed. */
+  #foundDead(round: Round): void {
+    const { sink, options } = this.#context;
+    const { node } = round;
+    if (this.#round !== round) return;
+    if (!isGone(node)) {
+      sink.log('info', `member '${node.name}' does not answer and its address refuses connections: its process is gone`, { node: node.name });
+      this.#table.dead({ Incarnation: node.incarnation, Node: node.name, From: options.name });
+    }
+    this.#finish(round, 0);
   }
 
   #conclude(round: Round): void {
@@ -213,6 +234,10 @@ export class Prober {
     this.#sequence = (this.#sequence + 1) >>> 0;
     return this.#sequence;
   }
+}
+
+function isRefusal(outcome: DialOutcome): boolean {
+  return outcome.type === 'failed' && outcome.code === 'REFUSED';
 }
 
 /** Where the asker wants its answer: what it says, or else where the packet came from. */

@@ -170,6 +170,11 @@ export class Swim {
     this.table.dead({ Incarnation: node.incarnation, Node: node.name, From: this.#options.name });
   }
 
+  /** Whether the kernel at the address refuses connections: proof that no process of that name is there. */
+  checkProcess(name: string, at: Endpoint, done: (refused: boolean) => void): void {
+    this.#prober.checkProcess(name, at, done);
+  }
+
   /** True when somebody else is there to talk to. */
   hasPeers(): boolean {
     for (const node of this.table.nodes()) if (node !== this.table.self && !isGone(node)) return true;

@@ -1,5 +1,5 @@
 import { MsgpackReader, MsgpackWriter } from './msgpack.ts';
-import { bool, i64, list, mapOf, nullable, raw, rawOrNil, struct, text, u16, u32, u64, u8 } from './msgpack-struct.ts';
+import { bool, f64, i64, list, mapOf, nullable, raw, rawOrNil, struct, text, u16, u32, u64, u8 } from './msgpack-struct.ts';
 import type { FieldCodec, StructCodec, Wire } from './msgpack-struct.ts';
 import { WireError } from './wire-error.ts';
 
@@ -74,6 +74,12 @@ export const serfConflictMemberCodec: StructCodec<{
   Name: text, Addr: raw, Port: u16, Tags: mapOf(text), Status: i64,
   ProtocolMin: u8, ProtocolMax: u8, ProtocolCur: u8, DelegateMin: u8, DelegateMax: u8, DelegateCur: u8,
 });
+
+/** Behind the version byte 1 this is the payload of an acknowledgement. */
+export const serfCoordinateCodec: StructCodec<{ readonly Vec: readonly number[]; readonly Error: number; readonly Adjustment: number; readonly Height: number }> =
+  struct({ Vec: list(f64), Error: f64, Adjustment: f64, Height: f64 });
+export const coordinateVersion = 1;
+export type SerfCoordinate = Wire<typeof serfCoordinateCodec>;
 
 export const serfKeyRequestCodec: StructCodec<{ readonly Key: Uint8Array }> = struct({ Key: raw });
 export const serfKeyResponseCodec: StructCodec<{ readonly Result: boolean; readonly Message: string; readonly Keys: readonly string[]; readonly PrimaryKey: string }> =
