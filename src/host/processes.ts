@@ -72,8 +72,8 @@ class WardedProcess implements ChildProcess {
     warden.on('message', (message) => this.#told(message as FromWarden));
     warden.on('error', (error) => this.#settle({ type: 'failed', error: `the warden could not be started: ${error.message}` }));
     warden.on('exit', () => this.#wardenGone());
-    this.#forward(warden, 'stdout');
-    this.#forward(warden, 'stderr');
+    this.#watchEnd(warden, 'stdout');
+    this.#watchEnd(warden, 'stderr');
     const name = options.environment['TROUPE_APP'] ?? basename(options.command[0] ?? '');
     const start: ToWarden = {
       type: 'start',
@@ -90,11 +90,15 @@ class WardedProcess implements ChildProcess {
     return warden;
   }
 
-  #forward(warden: NodeChildProcess, name: 'stdout' | 'stderr'): void {
-    const pipe = warden[name];
-    pipe?.on('data', (bytes: Buffer) => {
+  /** Only once it has started: what a quick command writes can be here before the warden's word that it runs. */
+  #forward(name: 'stdout' | 'stderr'): void {
+    this.#warden?.[name]?.on('data', (bytes: Buffer) => {
       if (!this.#over) this.#handler.onOutput?.(name, bytes);
     });
+  }
+
+  #watchEnd(warden: NodeChildProcess, name: 'stdout' | 'stderr'): void {
+    const pipe = warden[name];
     pipe?.on('error', ignoreError);
     pipe?.once('close', () => {
       this.#openPipes--;
@@ -107,6 +111,8 @@ class WardedProcess implements ChildProcess {
       case 'started':
         this.pid = message.pid;
         this.#handler.onStarted?.(message.pid);
+        this.#forward('stdout');
+        this.#forward('stderr');
         break;
       case 'failed':
         this.#settle({ type: 'failed', error: message.error });
@@ -121,6 +127,9 @@ class WardedProcess implements ChildProcess {
   #settle(exit: ProcessExit): void {
     if (this.#exit !== undefined) return;
     this.#exit = exit;
+    // Where it never started nobody reads the pipes, and unread they do not close.
+    this.#warden?.stdout?.resume();
+    this.#warden?.stderr?.resume();
     if (this.#openPipes === 0) this.#finish(exit);
     else setTimeout(() => this.#finish(exit), outputGraceMs);
   }
