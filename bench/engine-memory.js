@@ -10,6 +10,7 @@ const partitions = 64;
 const valueBytes = 100;
 const batch = 200;
 
+const residentBefore = process.memoryUsage().rss;
 let arena;
 let tables;
 const key = new Uint8Array(16);
@@ -65,7 +66,6 @@ async function run(entries) {
   arena = new Arena({ limitBytes: 8 * 1024 ** 3 });
   tables = Array.from({ length: partitions }, () => new Table({ arena, budgetBytes: 8 * 1024 ** 3 }));
   worstGcMs = worstStallMs = worstStallCpuMs = 0;
-  const residentBefore = process.memoryUsage().rss;
   const report = { entries, valueBytes, keyBytes: 10 };
   report.fillMicros = await inBatches('fill', entries, (i) => {
     const hash = makeKey(i);
