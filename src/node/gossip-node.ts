@@ -281,7 +281,9 @@ export class GossipNode implements Gossip {
         socket.send(packet, to);
       },
       dial: (id, to, message, timeoutMs) => {
-        this.#streams.exchange(to, message, timeoutMs, (outcome) => this.#input(() => this.#serf.swim.dialEnded(id, outcome)));
+        this.#streams.exchange(to, message, timeoutMs, (outcome) => {
+          if (this.#closing === undefined) this.#input(() => this.#serf.swim.dialEnded(id, outcome));
+        });
       },
       log: (level, message, fields) => log[level](message, fields),
     };

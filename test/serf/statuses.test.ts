@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { Prng } from '../../src/base/prng.ts';
 import { Intents } from '../../src/core/serf/intents.ts';
@@ -7,11 +8,14 @@ import { Serf } from '../../src/core/serf/serf.ts';
 import { compileTagExpression } from '../../src/core/serf/tag-match.ts';
 import { swimTimings } from '../../src/core/swim/timing.ts';
 import { Timers } from '../../src/core/swim/timers.ts';
-import { aliveCodec, deadCodec, encodeMessage, messageType } from '../../src/core/wire/gossip-messages.ts';
+import { userMessage } from '../../src/core/swim/swim.ts';
+import { encodeCompound } from '../../src/core/wire/compound.ts';
+import { aliveCodec, deadCodec, encodeMessage, indirectPingCodec, messageType, pingCodec, suspectCodec } from '../../src/core/wire/gossip-messages.ts';
 import {
   encodeSerfMessage, serfJoinCodec, serfLeaveCodec, serfPushPullCodec, serfQueryCodec, serfType, serfUserEventCodec,
 } from '../../src/core/wire/serf-messages.ts';
 import type { SerfQuery } from '../../src/core/wire/serf-messages.ts';
+import { WireError } from '../../src/core/wire/wire-error.ts';
 
 const from = { host: '10.0.0.2', port: 7946 };
 const none = new Uint8Array(0);
@@ -106,6 +110,15 @@ describe("statuses (serf.go's handleNodeLeave and its intents)", () => {
     const message = encodeSerfMessage(serfType.join, serfJoinCodec, { LTime: 41, Node: 'me' });
     expect(b.serf.broadcasts(3, 1000)).toContainEqual(message);
   });
+  test('after our own leave nobody can make this node forget itself', () => {
+    const b = bench();
+    b.serf.leave(() => {});
+    b.timers.run(10_000);
+    b.timers.run(20_000);
+    expect(b.status('me')).toBe('left');
+    b.leave('me', 99, true);
+    expect(b.serf.local.status).toBe('left');
+  });
   test('failed and left members are forgotten in time, an update of a member is told once (D2)', () => {
     const b = bench();
     b.serf.start();
@@ -187,6 +200,66 @@ describe('queries', () => {
     b.serf.userMessage(relay(2), from);
     expect(b.sent.map(({ to }) => to)).toEqual(['10.0.0.2']);
     expect(() => b.serf.userMessage(relay(7), from)).toThrow('relay');
+  });
+});
+
+describe('bytes from outside', () => {
+  const query: SerfQuery = { LTime: 3, ID: 1, Addr: Uint8Array.of(10, 0, 0, 2), Port: 7946, SourceNode: 'b', Filters: [], Flags: 1, RelayFactor: 3, Timeout: 1e9, Name: 'q', Payload: none };
+  const alive = { Incarnation: 3, Node: 'b', Addr: Uint8Array.of(10, 0, 0, 2), Port: 7946, Meta: Uint8Array.of(0xff, 0x80), Vsn: Uint8Array.of(1, 5, 2, 2, 5, 5) };
+  const source = { SourceAddr: Uint8Array.of(10, 0, 0, 2), SourcePort: 7946, SourceNode: 'b' };
+  const good: Uint8Array[] = [
+    encodeMessage(messageType.alive, aliveCodec, alive),
+    encodeMessage(messageType.dead, deadCodec, { Incarnation: 3, Node: 'b', From: 'b' }),
+    encodeMessage(messageType.suspect, suspectCodec, { Incarnation: 3, Node: 'b', From: 'c' }),
+    encodeMessage(messageType.ping, pingCodec, { SeqNo: 1, Node: 'me', ...source }),
+    encodeMessage(messageType.indirectPing, indirectPingCodec, { SeqNo: 1, Target: Uint8Array.of(10, 0, 0, 2), Port: 1, Node: 'b', Nack: true, ...source }),
+    ...[
+      encodeSerfMessage(serfType.query, serfQueryCodec, query),
+      encodeSerfMessage(serfType.userEvent, serfUserEventCodec, { LTime: 3, Name: 'x', Payload: none, CC: true }),
+      encodeSerfMessage(serfType.leave, serfLeaveCodec, { LTime: 3, Node: 'b', Prune: true }),
+      encodeSerfMessage(serfType.join, serfJoinCodec, { LTime: 4, Node: 'b' }),
+    ].map(userMessage),
+  ];
+
+  test('good messages with any bytes changed, in any order, raise nothing but WireError and leave the machine running', () => {
+    const mutation = fc.record({ message: fc.nat(good.length - 1), changes: fc.array(fc.tuple(fc.nat(200), fc.nat(255)), { maxLength: 4 }), cut: fc.option(fc.nat(60)), wait: fc.nat(3000) });
+    fc.assert(fc.property(fc.array(mutation, { maxLength: 40 }), (mutations) => {
+      const b = bench();
+      b.serf.start();
+      let now = 0;
+      for (const { message, changes, cut, wait } of mutations) {
+        const bytes = (good[message] as Uint8Array).slice(0, cut ?? undefined);
+        for (const [at, value] of changes) if (at < bytes.length) bytes[at] = value;
+        try {
+          b.serf.swim.handlePacket(bytes, from);
+        } catch (error) {
+          if (!(error instanceof WireError)) throw error;
+        }
+        now += wait;
+        for (let next = b.timers.nextAt(); next <= now; next = b.timers.nextAt()) b.timers.run(next);
+        b.timers.now = now;
+      }
+      expect(b.status('me')).toBe('alive');
+      expect(b.serf.size).toBeLessThanOrEqual(41);
+      b.serf.localState();
+    }), { numRuns: 300 });
+  });
+
+  test('one message that cannot be read does not cost the others of its packet', () => {
+    const b = bench();
+    expect(() => b.serf.swim.handlePacket(encodeCompound([Uint8Array.of(99), userMessage(Uint8Array.of(99)), good[0] as Uint8Array]), from)).toThrow(WireError);
+    expect(b.status('b')).toBe('alive');
+  });
+
+  test('any state in a push/pull', () => {
+    fc.assert(fc.property(fc.uint8Array({ maxLength: 200 }), (state) => {
+      const b = bench();
+      try {
+        b.serf.mergeState(Uint8Array.of(serfType.pushPull, ...state), true);
+      } catch (error) {
+        if (!(error instanceof WireError)) throw error;
+      }
+    }), { numRuns: 500 });
   });
 });
 

@@ -2,7 +2,6 @@ import { coordinateVersion, serfCoordinateCodec, serfJoinCodec, serfLeaveCodec, 
 import type { SerfJoin, SerfLeave } from '../wire/serf-messages.ts';
 import { encodeTags } from '../wire/serf-tags.ts';
 import type { Endpoint } from '../wire/ip-address.ts';
-import { encodeUtf8 } from '../wire/msgpack.ts';
 import { WireError } from '../wire/wire-error.ts';
 import { BroadcastQueue } from '../swim/broadcast-queue.ts';
 import type { BroadcastOptions } from '../swim/broadcast-queue.ts';
@@ -16,7 +15,8 @@ import type { Coordinate } from './coordinates.ts';
 import { Intents } from './intents.ts';
 import { LamportClock } from './lamport-clock.ts';
 import { MemberState } from './member-state.ts';
-import { decodeConflictAnswer, Queries } from './queries.ts';
+import { NameDisputes } from './name-disputes.ts';
+import { Queries } from './queries.ts';
 import { UserEvents } from './user-events.ts';
 import type { Member, SerfEvent } from './types.ts';
 
@@ -43,9 +43,7 @@ export interface SerfPorts {
 
 const reapIntervalMs = 15_000;
 const broadcastTimeoutMs = 5000;
-const conflictQuietMs = 60_000;
 const strangerQuietMs = 5000;
-const conflictsRemembered = 256;
 /** A message at most; a push/pull has limits of its own. */
 const messageLimits = { valuesMax: 8192, depthMax: 8 } as const;
 const stateLimits = { valuesMax: 500_000, depthMax: 8 } as const;
@@ -67,9 +65,8 @@ export class Serf implements SwimDelegate {
   readonly #intentQueue: BroadcastQueue;
   readonly #eventQueue: BroadcastQueue;
   readonly #queryQueue: BroadcastQueue;
-  readonly #conflicts = new Map<string, number>();
+  readonly #disputes: NameDisputes;
   #joins = 0;
-  #disputing = false;
   #askedStrangerAt = -Infinity;
   #phase: 'running' | 'leaving' | 'left' = 'running';
 
@@ -100,6 +97,17 @@ export class Serf implements SwimDelegate {
       members: () => this.members(),
     });
     this.#members.set(options.name, new MemberState(this.swim.table.self, 'alive'));
+    this.#disputes = new NameDisputes({
+      swim: this.swim,
+      queries: this.queries,
+      timers: ports.timers,
+      gossipIntervalMs: options.timing.gossipIntervalMs,
+      emit: (event) => ports.emit(event),
+      log: (level, message, fields) => this.#log(level, message, fields),
+      running: () => this.#phase === 'running',
+      noteDead: (name, reason) => this.noteDead(name, reason),
+      exchange: (peer) => this.#rejoin(peer),
+    });
   }
 
   start(): void {
@@ -228,72 +236,7 @@ export class Serf implements SwimDelegate {
   }
 
   nameConflict(known: SwimNode, claimed: Endpoint): void {
-    const key = `${known.name}\n${claimed.host}\n${claimed.port}`;
-    const { now } = this.#ports.timers;
-    if (now - (this.#conflicts.get(key) ?? -Infinity) < conflictQuietMs) return;
-    this.#conflicts.delete(key);
-    this.#conflicts.set(key, now);
-    if (this.#conflicts.size > conflictsRemembered) this.#conflicts.delete(this.#conflicts.keys().next().value as string);
-    const own = known === this.swim.table.self;
-    const here = `${known.endpoint.host}:${known.endpoint.port}`;
-    this.#log('error', `the name '${known.name}' is claimed by ${claimed.host}:${claimed.port} while ${own ? 'this node has it' : `${here} has it`}: give each node its own name`, { node: known.name, known: here, claimed: `${claimed.host}:${claimed.port}`, own });
-    this.#ports.emit({ type: 'name-conflict', name: known.name, known: known.endpoint, claimed, own });
-    if (own) this.#defendName(claimed);
-    else this.#checkHolder(known);
-  }
-
-  /**
-   * A member that restarted at another address meets its own old life, whose failure nobody has noticed yet. If the
-   * kernel at the old address refuses connections, that life is over, and the name is free at once.
-   */
-  #checkHolder(known: SwimNode): void {
-    const { endpoint } = known;
-    this.swim.checkProcess(known.name, endpoint, (refused) => {
-      if (refused && known.endpoint === endpoint) this.noteDead(known.name, 'another process has its name, and its address refuses connections');
-    });
-  }
-
-  #defendName(claimed: Endpoint): void {
-    if (this.#disputing) return;
-    this.#disputing = true;
-    this.swim.checkProcess(this.#options.name, claimed, (refused) => {
-      this.#disputing = false;
-      if (this.#phase !== 'running') return;
-      if (refused) this.#ports.timers.after(2 * this.#options.timing.gossipIntervalMs, () => this.#announceAgain());
-      else this.#disputeName();
-    });
-  }
-
-  /** The others have found our old life dead by now: tells one of them where we are. */
-  #announceAgain(): void {
-    const [peer] = this.swim.table.pick(1, (node) => node !== this.swim.table.self && node.state === 'alive');
-    if (peer === undefined || this.#phase !== 'running') return;
-    this.swim.pushPull(peer.endpoint, true, (failure) => {
-      if (failure === undefined) this.broadcastJoin();
-    });
-  }
-
-  /** Asks the others whom they know under our name. Without a majority for us, we are the newcomer. */
-  #disputeName(): void {
-    const { name } = this.#options;
-    const { address } = this.local;
-    let responses = 0;
-    let matching = 0;
-    this.#disputing = true;
-    this.queries.ask('_serf_conflict', encodeUtf8(name), {}, (record) => {
-      if (record.type === 'response') {
-        responses++;
-        const known = decodeConflictAnswer(record.payload);
-        if (known?.host === address.host && known.port === address.port) matching++;
-      } else if (record.type === 'done') {
-        this.#disputing = false;
-        const kept = matching >= Math.floor(responses / 2) + 1;
-        this.#log(kept ? 'info' : 'error', kept
-          ? `${matching} of ${responses} members that answered know this node under the name '${name}'`
-          : `only ${matching} of ${responses} members that answered know this node under the name '${name}': it must stop; start it again under another name`, { name, matching, responses });
-        if (!kept) this.#ports.emit({ type: 'name-lost', name, matching, responses });
-      }
-    });
+    this.#disputes.conflict(known, claimed);
   }
 
   userMessage(message: Uint8Array, from: Endpoint): void {
@@ -387,7 +330,11 @@ export class Serf implements SwimDelegate {
     const { now } = this.#ports.timers;
     if (this.#phase !== 'running' || this.swim.hasPeers() || now - this.#askedStrangerAt < strangerQuietMs) return;
     this.#askedStrangerAt = now;
-    this.swim.pushPull(from, true, (failure) => {
+    this.#rejoin(from);
+  }
+
+  #rejoin(through: Endpoint): void {
+    this.swim.pushPull(through, true, (failure) => {
       if (failure === undefined) this.broadcastJoin();
     });
   }
@@ -441,6 +388,7 @@ export class Serf implements SwimDelegate {
   }
 
   #forget(member: MemberState): void {
+    if (member.node === this.swim.table.self) return; // whatever others ask for: this node knows of itself
     this.coordinates.forget(member.name);
     this.#members.delete(member.name);
     this.#log('info', `member '${member.name}' is forgotten`, { node: member.name });

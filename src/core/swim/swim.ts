@@ -94,9 +94,18 @@ export class Swim {
     return this.#queue.size;
   }
 
-  /** A packet, decrypted. @throws WireError when part of it cannot be read; the parts before that took effect */
+  /** A packet, decrypted. @throws WireError when part of it cannot be read; the other parts took effect */
   handlePacket(packet: Uint8Array, from: Endpoint): void {
-    unwrapPacket(packet, (message) => this.#handleMessage(message, from));
+    let unreadable: WireError | undefined;
+    unwrapPacket(packet, (message) => {
+      try {
+        this.#handleMessage(message, from);
+      } catch (error) {
+        if (!(error instanceof WireError)) throw error;
+        unreadable ??= error; // one message of a newer version must not cost the rest of the packet
+      }
+    });
+    if (unreadable !== undefined) throw unreadable;
   }
 
   /** What somebody sent over a stream that it opened. Returns the answer to send, if any. @throws WireError */
