@@ -57,6 +57,16 @@ export async function createNode(options: NodeOptions, ports: NodePorts): Promis
   return node;
 }
 
+/** The parts of a running node, for checkers that look inside: no API. */
+export interface NodeParts {
+  readonly instance: string;
+  readonly consensus: Consensus;
+  readonly session: SessionClient;
+  readonly store: StoreHost;
+  readonly requests: Requests;
+  readonly closed: boolean;
+}
+
 class TroupeNode implements Node {
   readonly name: string;
   readonly stopped: Promise<Error | undefined>;
@@ -161,6 +171,7 @@ class TroupeNode implements Node {
         this.#requests?.disconnected(name);
         if (this.#gossip?.member(name)?.status === 'left') this.#peers.forget(name);
       },
+      onIncoming: (name) => this.#requests?.reconnectedFrom(name),
       onDead: (name, instance) => this.#onDead(name, instance),
       beforeFlush: () => {
         this.#consensus?.endOfTurn();
@@ -620,6 +631,14 @@ class TroupeNode implements Node {
     const consensus = this.#consensus as Consensus;
     const target = consensus.raft.configuration.voters.find((id) => id !== consensus.raft.id && (to === null || nameOfRaftId(id) === to) && isActive(this.#map, nameOfRaftId(id)));
     if (target === undefined || !consensus.transferLeadership(target)) throw new TroupeError('NO_HEIR', `cannot hand the leadership over${to === null ? '' : ` to '${to}'`}: no such live voter`, {});
+  }
+
+  /** For the simulator's checkers. */
+  inspect(): NodeParts {
+    return {
+      instance: this.#instance, consensus: this.#consensus as Consensus, session: this.#session as SessionClient, store: this.#store as StoreHost,
+      requests: this.#requests as Requests, closed: this.#isClosed,
+    };
   }
 
   // ---- for users --------------------------------------------------------------------------------------------------

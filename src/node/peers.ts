@@ -26,6 +26,8 @@ export interface PeerHandlers {
   onFrame(from: string, type: number, bytes: Uint8Array, start: number, end: number): void;
   onConnected(name: string, instance: string): void;
   onDisconnected(name: string): void;
+  /** The node has connected to this one: what it sent on an earlier connection may be lost. */
+  onIncoming(name: string): void;
   /** The process is dead for certain. */
   onDead(name: string, instance: string): void;
   /** Before the gathered frames leave: the last chance to add some. */
@@ -349,6 +351,7 @@ export class Peers {
         answer.text(this.#options.clusterId());
         answer.end();
         stream.write(answer.take());
+        this.#handlers.onIncoming(from);
         return;
       }
       if (type === PeerFrame.ping) {

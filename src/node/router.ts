@@ -21,6 +21,8 @@ const pendingMax = 100_000;
 const pendingBytesMax = 256 << 20;
 const sweepMs = 10;
 const expireEverySweeps = 10;
+/** An answer may be lost with the connection that carried it: what is not answered for this long is asked again, as a retry. */
+const resendAfterMs = 1000;
 /** A node that said it is not the primary, while the map says it is, is asked again after this long. */
 const askAgainMs = 10;
 
@@ -136,6 +138,7 @@ export class Requests {
     head.ageMs = pending.tries === 0 ? 0 : Math.max(1, Math.ceil(now - pending.startedAt));
     if (pending.tries > 0) this.retried++;
     pending.tries++;
+    pending.sentAt = now;
     writeRequest(writer, head, request);
   }
 
@@ -176,6 +179,11 @@ export class Requests {
     }
   }
 
+  /** The node has made a new connection to this one: answers may have been lost with the old one. */
+  reconnectedFrom(name: string): void {
+    for (const pending of this.#pending.values()) if (pending.target === name) this.#dispatch(pending);
+  }
+
   disconnected(name: string): void {
     for (const pending of this.#pending.values()) {
       if (pending.target !== name) continue;
@@ -191,8 +199,9 @@ export class Requests {
     if (++this.#sweeps % expireEverySweeps === 0) {
       // The oldest come first.
       for (const pending of this.#pending.values()) {
-        if (now - pending.startedAt < this.#timeoutMs) break;
-        this.#expire(pending);
+        if (now - pending.startedAt >= this.#timeoutMs) this.#expire(pending);
+        else if (now - pending.startedAt < resendAfterMs) break;
+        else if (pending.target !== undefined && pending.target !== this.#around.self && now - pending.sentAt >= resendAfterMs) this.#dispatch(pending);
       }
     }
     this.#timer = this.#clock.at(now + sweepMs, () => this.#sweep());
@@ -226,6 +235,7 @@ class PendingRequest implements ExecuteSink {
   /** The node that has it now. */
   target: string | undefined;
   notBefore = 0;
+  sentAt = 0;
   done = false;
   bytes = 0;
   request: StoreRequest | undefined;

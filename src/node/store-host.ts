@@ -23,6 +23,8 @@ import type { RequestHead } from './request-frames.ts';
 export const maxValueBytes: number = 1 << 20;
 const tickMs = 50;
 const snapshotsAtOnce = 4;
+/** Entries that may be moved per tick to give thinly used memory back. */
+const tidyPerTick = 64;
 const parkedMax = 20_000;
 const parkedForMs = 1000;
 /** Replicas keep expired entries this much longer than the primary, so that no difference of clocks loses one that was touched in time. */
@@ -107,6 +109,7 @@ export class StoreHost implements CopySink {
     if (!entry.copies.includes(this.#self)) {
       if (copy !== undefined && current) {
         copy.drop();
+        copy.table.dispose();
         keyspace.copies[index] = undefined;
       }
       return;
@@ -284,6 +287,7 @@ export class StoreHost implements CopySink {
       copy.tick(now);
       if (copy.complete) copy.table.expireSome(copy.serving ? seconds : seconds - replicaExpirySlackSeconds, 20);
     }
+    for (const keyspace of this.keyspaces.values()) keyspace.arena.tidy(tidyPerTick);
     if (this.#parked.length > 0) this.#retryParked();
     this.#timer = this.#clock.at(now + tickMs, () => this.#tick());
   }

@@ -16,6 +16,8 @@ import type { Position } from './messages.ts';
 import type { ExecuteSink } from './sinks.ts';
 
 const probeEveryMs = 50;
+/** Acknowledgements may be lost with the connection that carried them: a copy that owes one for this long is asked where it is. */
+const askAfterMs = 150;
 const chunkBytes = 48 << 10;
 const chunksOutMax = 4;
 /** How much one flush may gather for one copy that is only catching up. */
@@ -597,6 +599,7 @@ export class Primary {
       this.#caughtUp(now, follower);
       const behind = follower.mode === 'probing' || follower.ackSeq < log.lastSeq;
       const stuck = follower.required ? options.replicaTimeoutMs : options.replicaTimeoutMs * 10;
+      if (behind && follower.mode === 'streaming' && now - follower.lastProgressAt > askAfterMs && now - follower.lastProbeAt > askAfterMs) this.#probe(now, follower);
       if (behind && now - follower.lastProgressAt > stuck) {
         if (follower.required) sink.requestRemove(this.#copy, follower.name);
         else {
