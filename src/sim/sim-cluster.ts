@@ -17,6 +17,14 @@ export interface SimClusterOptions {
   readonly onLog?: (node: string, line: LogLine) => void;
   /** Clock drift of node i; default none. */
   readonly drift?: (index: number) => number;
+  /** Timers of every node fire up to this much late (ms); default 0. */
+  readonly lateMaxMs?: number;
+  /** A node has come up. */
+  readonly onNode?: (name: string, node: Node, process: SimProcess) => void;
+  /** A node could not come up. Without it the error counts as escaped. */
+  readonly onFailedStart?: (name: string, error: unknown, process: SimProcess) => void;
+  /** The last word on a node's options. */
+  readonly adjust?: (options: NodeOptions) => NodeOptions;
 }
 
 export const simKeyspace: KeyspaceOptions = { partitions: 8, replicas: 3, acks: 'all', engine: 'memory', maxMemoryBytes: 8 << 20, eviction: 'lru', minInSync: 1 };
@@ -69,15 +77,19 @@ export class SimCluster {
     const host = this.host(name);
     const index = this.names.indexOf(name);
     const { onLog } = this.options;
-    const process = host.start(name, { directory: 'node', clock: { drift: this.options.drift?.(index) ?? 0 }, ...(onLog === undefined ? {} : { onLog: (line: LogLine) => onLog(name, line) }) });
+    const process = host.start(name, { directory: 'node', clock: { drift: this.options.drift?.(index) ?? 0, lateMaxMs: this.options.lateMaxMs ?? 0 }, ...(onLog === undefined ? {} : { onLog: (line: LogLine) => onLog(name, line) }) });
     this.#processes.set(name, process);
     this.#nodes.delete(name);
-    createNode(this.nodeOptions(name), this.#ports(process, name)).then(
+    createNode(this.options.adjust?.(this.nodeOptions(name)) ?? this.nodeOptions(name), this.#ports(process, name)).then(
       (node) => {
-        if (this.#processes.get(name) === process) this.#nodes.set(name, node);
+        if (this.#processes.get(name) !== process) return;
+        this.#nodes.set(name, node);
+        if (process.alive) this.options.onNode?.(name, node, process);
       },
       (error: unknown) => {
-        if (process.alive) this.errors.push({ node: name, error });
+        if (!process.alive) return;
+        if (this.options.onFailedStart === undefined) this.errors.push({ node: name, error });
+        else this.options.onFailedStart(name, error, process);
       },
     );
   }

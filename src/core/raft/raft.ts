@@ -5,7 +5,7 @@ import { Elections } from './elections.ts';
 import { onAppend, onHeartbeat, onSnapshot } from './followership.ts';
 import { Leadership } from './leadership.ts';
 import type {
-  Configuration, ConfigurationChange, ElectionResult, MemberProgress, Message, RaftOptions, RaftState,
+  Configuration, ConfigurationChange, ElectionResult, Entry, MemberProgress, Message, RaftOptions, RaftState,
   Ready, Refusal, Role, Snapshot, SnapshotRequest,
 } from './types.ts';
 import { isPlausible } from './validation.ts';
@@ -75,6 +75,11 @@ export class Raft {
   /** The term of the entry at `index`; undefined past the end, or when the entry is no longer held. */
   termAt(index: number): number | undefined {
     return this.#core.log.termAt(index);
+  }
+
+  /** The entry at `index`; undefined past the end, or when it is no longer held. */
+  entryAt(index: number): Entry | undefined {
+    return this.#core.log.entryAt(index);
   }
 
   // Messages

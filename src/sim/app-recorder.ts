@@ -1,0 +1,62 @@
+import type { Prng } from '../base/prng.ts';
+import type { AppContext, AppDefinition } from '../node/app-types.ts';
+import type { OnePlace } from './checkers/one-place.ts';
+import type { RunningNode } from './checkers/checker.ts';
+import type { Trace } from './trace.ts';
+
+/** The code of the simulated apps: takes its time to start and stop, fails now and then, and tells the checker everything. */
+export class AppRecorder {
+  readonly #random: Prng;
+  readonly #trace: Trace;
+  readonly #checker: OnePlace;
+  readonly #find: (node: string) => RunningNode | undefined;
+  /** Starts and instances fail while this is set. */
+  failing = true;
+
+  constructor(random: Prng, trace: Trace, checker: OnePlace, find: (node: string) => RunningNode | undefined) {
+    this.#random = random;
+    this.#trace = trace;
+    this.#checker = checker;
+    this.#find = find;
+  }
+
+  module(specifier: string, node: string): { default: AppDefinition } {
+    const app = specifier.slice(specifier.indexOf(':') + 1);
+    return { default: { start: async (context) => await this.#start(app, node, context) } };
+  }
+
+  async #start(app: string, node: string, context: AppContext): Promise<{ stop(): Promise<unknown>; done: Promise<unknown> }> {
+    const running = this.#find(node);
+    if (running === undefined) throw new Error('the simulated node is gone');
+    const { process, parts } = running;
+    this.#trace.add(`${node} app ${app} starts: ${context.type} from ${context.from ?? '-'} epoch ${context.epoch}`);
+    context.signal.addEventListener('abort', () => this.#trace.add(`${node} app ${app} is told to end, epoch ${context.epoch}`));
+    this.#checker.started({
+      app, node, epoch: context.epoch, type: context.type, instance: parts.instance,
+      isActive: () => process.alive && !process.paused && !context.signal.aborted,
+      hasRights: () => parts.session.hasRights(process.clock.now()),
+    });
+    const fails = this.failing && this.#random.chance(0.05);
+    await this.#sleep(running, this.#random.below(30));
+    if (fails) throw new Error('the simulated app does not want to start');
+    let end: (error: Error) => void = () => {};
+    const done = new Promise<never>((_, reject) => {
+      end = reject;
+    });
+    done.catch(() => {});
+    if (this.failing && this.#random.chance(0.15)) void this.#sleep(running, 200 + this.#random.below(3000)).then(() => end(new Error('the simulated app broke')));
+    return {
+      stop: async () => {
+        await this.#sleep(running, this.#random.below(40));
+        return { epoch: context.epoch };
+      },
+      done,
+    };
+  }
+
+  #sleep({ process }: RunningNode, ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      process.clock.at(process.clock.now() + ms, resolve);
+    });
+  }
+}

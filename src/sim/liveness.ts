@@ -1,0 +1,61 @@
+/** What a healed cluster must come to. Each function names what is not yet so; undefined when all is well. */
+import { encodeMap } from '../core/control/apply.ts';
+import { nameOfRaftId } from '../node/consensus.ts';
+import type { RunningNode } from './checkers/checker.ts';
+import type { OnePlace } from './checkers/one-place.ts';
+
+/** @param count how many nodes there are to be */
+export function unsettled(count: number, nodes: readonly RunningNode[], apps: OnePlace): string | undefined {
+  if (nodes.length < count) return `only ${nodes.length} of ${count} nodes have come up: ${nodes.map(({ name }) => name).join()}`;
+  return nodesUnsettled(nodes) ?? mapsUnsettled(nodes) ?? partitionsUnsettled(nodes[0] as RunningNode) ?? appsUnsettled(nodes[0] as RunningNode, apps);
+}
+
+function nodesUnsettled(nodes: readonly RunningNode[]): string | undefined {
+  for (const { name, process, parts } of nodes) {
+    if (parts.closed) return `${name} has stopped`;
+    if (!parts.session.hasRights(process.clock.now())) return `${name} has no live session`;
+  }
+  const leaders = nodes.filter(({ parts }) => parts.consensus.leading);
+  if (leaders.length !== 1) return `${leaders.length} nodes lead (${leaders.map(({ name }) => name).join()})`;
+  const voters = leaders[0]?.parts.consensus.raft.configuration.voters ?? [];
+  if (voters.length !== nodes.length) return `there are ${voters.length} voters (${voters.map(nameOfRaftId).join()}), not ${nodes.length}`;
+  return undefined;
+}
+
+function mapsUnsettled(nodes: readonly RunningNode[]): string | undefined {
+  const [first] = nodes;
+  if (first === undefined) return 'there is no node';
+  const content = encodeMap(first.node.map);
+  for (const { name, node } of nodes) {
+    if (node.map.version !== first.node.map.version) return `${name} has map version ${node.map.version}, ${first.name} has ${first.node.map.version}`;
+    const other = encodeMap(node.map);
+    if (other.length !== content.length || other.some((byte, index) => byte !== content[index])) return `${name} and ${first.name} have different maps of version ${node.map.version}`;
+  }
+  return undefined;
+}
+
+function partitionsUnsettled({ node }: RunningNode): string | undefined {
+  const status = node.status();
+  const { total, lost, withoutPrimary, underReplicated } = status.partitions;
+  if (total === 0) return 'there is no keyspace yet';
+  if (lost + withoutPrimary + underReplicated > 0) return `of ${total} partitions ${lost} are lost, ${withoutPrimary} have no primary, ${underReplicated} too few copies in sync`;
+  for (const view of node.partitions()) {
+    const replicas = node.map.keyspaces[view.keyspace]?.options.replicas ?? 0;
+    const wanted = Math.min(replicas, status.nodes.filter((other) => other.state === 'live').length);
+    if (view.copies.length !== wanted) return `partition ${view.partition} has ${view.copies.length} copies (${view.copies.join()}), not ${wanted}`;
+  }
+  return undefined;
+}
+
+function appsUnsettled({ node }: RunningNode, apps: OnePlace): string | undefined {
+  const { map } = node;
+  for (const app of Object.values(map.apps)) {
+    if (app.wanted !== 'started') return `app ${app.name} is not wanted`;
+    if (app.phase !== 'running' || app.node === undefined) return `app ${app.name} is ${app.phase} on ${app.node ?? 'no node'}; last error: ${app.lastError ?? 'none'}`;
+    const running = apps.activeOn(app.name);
+    if (running.length !== 1 || running[0] !== app.node) return `app ${app.name} should run on ${app.node}, it runs on ${running.join() || 'no node'}`;
+    const best = app.spec.tiers[0] ?? [];
+    if (app.spec.takeover === 'automatic' && !best.includes(app.node)) return `app ${app.name} runs on ${app.node}, not on the best of its list (${best.join()})`;
+  }
+  return undefined;
+}
