@@ -2,6 +2,7 @@ import { Command } from 'commander';
 import { packageVersion } from '../host/package-version.ts';
 import { agentCommand } from './agent.ts';
 import { appsCommand } from './apps.ts';
+import { keygenCommand } from './keygen.ts';
 import { kvCommand } from './kv.ts';
 import { membersCommand } from './members.ts';
 import { forceLeaveCommand, joinCommand, leaveCommand, votersCommand } from './membership.ts';
@@ -20,7 +21,7 @@ export function program(): Command {
     .enablePositionalOptions();
   for (const verb of [
     agentCommand(), statusCommand(), nodesCommand(), partitionsCommand(), appsCommand(), kvCommand(), membersCommand(), joinCommand(), leaveCommand(),
-    forceLeaveCommand(), drainCommand(), maintenanceCommand(), votersCommand(), versionCommand(),
+    forceLeaveCommand(), drainCommand(), maintenanceCommand(), votersCommand(), keygenCommand(), versionCommand(),
   ]) troupe.addCommand(verb);
   return troupe;
 }

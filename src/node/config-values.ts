@@ -65,9 +65,9 @@ export const keyValue: z.ZodType<Uint8Array, string> = z.string().transform((tex
   try {
     bytes = Uint8Array.from(atob(text.trim()), (character) => character.charCodeAt(0));
   } catch {
-    return refuse(context, 'the key is not base64: make one with `openssl rand -base64 32`');
+    return refuse(context, 'the key is not base64: make one with `troupe keygen`');
   }
-  if (![16, 24, 32].includes(bytes.length)) return refuse(context, `the key has ${bytes.length} bytes; it must have 16, 24 or 32: make one with \`openssl rand -base64 32\``);
+  if (![16, 24, 32].includes(bytes.length)) return refuse(context, `the key has ${bytes.length} bytes; it must have 16, 24 or 32: make one with \`troupe keygen\``);
   return bytes;
 }).describe('a key in base64');
 
