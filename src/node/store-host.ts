@@ -53,8 +53,11 @@ export class KeyspaceHost {
 /** A forwarded request that came before this node could serve it: it waits a little instead of going to and fro. */
 interface ParkedRequest {
   readonly from: string;
+  readonly name: string;
   readonly frame: Uint8Array;
   readonly until: number;
+  /** A later try of the same request has come: this one must not take effect after it. */
+  superseded: boolean;
 }
 
 export class StoreHost implements CopySink {
@@ -70,11 +73,12 @@ export class StoreHost implements CopySink {
   #changes: InSyncChange[] = [];
   #snapshots = 0;
   #parked: ParkedRequest[] = [];
+  readonly #parkedByName = new Map<string, ParkedRequest>();
   #timer: Timer | undefined;
   #closed = false;
   readonly #reader = new FrameReader();
   readonly #request = new StoreRequest();
-  readonly #head: RequestHead = { keyspace: 0, partition: 0, epoch: 0, origin: 0, id: 0, ageMs: 0 };
+  readonly #head: RequestHead = { keyspace: 0, partition: 0, epoch: 0, origin: 0, id: 0, attempt: 0, ageMs: 0 };
 
   constructor(self: string, peers: Peers, clock: Clock, log: Log, around: StoreSurroundings) {
     this.#self = self;
@@ -125,10 +129,10 @@ export class StoreHost implements CopySink {
     if (isPrimary) {
       for (const name of entry.copies) {
         const node = map.nodes[name];
-        if (name !== this.#self && node?.live === true) followers.push({ name, session: node.session, inSync: entry.inSync.includes(name) });
+        if (name !== this.#self && node?.live === true) followers.push({ name, session: node.session, inSync: entry.inSync.includes(name), former: entry.former === name });
       }
     }
-    copy.configure(now, { epoch: entry.epoch, isPrimary, inSync: entry.inSync.includes(this.#self), emptySince: entry.emptySince, followers });
+    copy.configure(now, { epoch: entry.epoch, isPrimary, inSync: entry.inSync.includes(this.#self), founding: entry.founding.includes(this.#self), emptySince: entry.emptySince, followers });
   }
 
   #newCopy(keyspace: KeyspaceHost, index: number): Copy {
@@ -136,7 +140,7 @@ export class StoreHost implements CopySink {
     const table = new Table({ arena: keyspace.arena, budgetBytes: Math.floor(options.maxMemoryBytes / options.partitions) });
     const copy = new Copy({ keyspace: keyspace.entry.id, partition: index }, table, keyspace.evaluation, {
       acks: options.acks, minInSync: options.minInSync, eviction: options.eviction,
-      logBytes: 1 << 20, pendingBytesMax: 8 << 20, replicaTimeoutMs: 400, maxValueBytes,
+      logBytes: 1 << 20, pendingBytesMax: 8 << 20, replicaTimeoutMs: 400, leaseMs: (this.#map?.timing.leaseMs ?? 0) + (this.#map?.timing.marginMs ?? 0), maxValueBytes,
     }, this);
     keyspace.copies[index] = copy;
     return copy;
@@ -178,7 +182,16 @@ export class StoreHost implements CopySink {
     this.#change(copy, { remove: node });
   }
 
-  #change(copy: Copy, change: Pick<InSyncChange, 'add' | 'remove' | 'session'>): void {
+  requestSettled(copy: Copy): void {
+    this.#change(copy, { settled: true });
+  }
+
+  requestResign(copy: Copy): void {
+    this.#log.warn('the copy of this node is not complete: it gives up being primary', { partition: copy.address.partition });
+    this.#change(copy, { remove: this.#self });
+  }
+
+  #change(copy: Copy, change: Pick<InSyncChange, 'add' | 'remove' | 'session' | 'settled'>): void {
     const keyspace = this.keyspaces.get(copy.address.keyspace);
     if (keyspace === undefined) return;
     this.#changes.push({ keyspace: keyspace.entry.name, partition: copy.address.partition, epoch: copy.epoch, ...change });
@@ -235,10 +248,22 @@ export class StoreHost implements CopySink {
     reader.reset(bytes, start, end);
     const head = this.#head;
     readRequest(reader, head, this.#request);
+    if (this.#parkedByName.size > 0) this.#supersede(parkedName(from, head));
     const verdict = this.#tryServe(from, head);
     if (verdict === 'served') return;
-    if (verdict === 'moved' || this.#parked.length >= parkedMax) this.#sendMoved(from, head.id);
-    else this.#parked.push({ from, frame: bytes.slice(start, end), until: this.#clock.now() + parkedForMs });
+    if (verdict === 'moved' || this.#parked.length >= parkedMax) this.#sendMoved(from, head);
+    else {
+      const parked = { from, name: parkedName(from, head), frame: bytes.slice(start, end), until: this.#clock.now() + parkedForMs, superseded: false };
+      this.#parked.push(parked);
+      this.#parkedByName.set(parked.name, parked);
+    }
+  }
+
+  #supersede(name: string): void {
+    const earlier = this.#parkedByName.get(name);
+    if (earlier === undefined) return;
+    earlier.superseded = true;
+    this.#parkedByName.delete(name);
   }
 
   #tryServe(from: string, head: RequestHead): 'served' | 'later' | 'moved' {
@@ -248,13 +273,13 @@ export class StoreHost implements CopySink {
     if (copy === undefined || head.epoch > copy.epoch) return 'later';
     if (copy.primary === undefined || head.epoch < copy.tenureSince) return 'moved';
     if (!copy.serving || !this.#around.hasRights(now)) return 'later';
-    copy.execute(now, this.nowSeconds(), this.#request, head.origin, head.id, head.ageMs, new RemoteSink(this.#peers, from, head.id));
+    copy.execute(now, this.nowSeconds(), this.#request, head.origin, head.id, head.ageMs, new RemoteSink(this.#peers, from, head.id, head.attempt));
     return 'served';
   }
 
-  #sendMoved(to: string, id: number): void {
+  #sendMoved(to: string, head: RequestHead): void {
     const writer = this.#peers.writer(to);
-    if (writer !== undefined) writeMoved(writer, id);
+    if (writer !== undefined) writeMoved(writer, head.id, head.attempt);
   }
 
   #retryParked(): void {
@@ -263,13 +288,18 @@ export class StoreHost implements CopySink {
     this.#parked = [];
     const now = this.#clock.now();
     for (const waiting of parked) {
+      if (waiting.superseded) continue;
       this.#reader.reset(waiting.frame, 0, waiting.frame.length);
       readRequest(this.#reader, this.#head, this.#request);
       // While it waited, its sender may have lost patience and sent it again: as a retry it cannot take effect twice.
       this.#head.ageMs = Math.max(1, this.#head.ageMs + Math.ceil(now - (waiting.until - parkedForMs)));
       const verdict = this.#tryServe(waiting.from, this.#head);
-      if (verdict === 'later' && waiting.until > now) this.#parked.push(waiting);
-      else if (verdict !== 'served') this.#sendMoved(waiting.from, this.#head.id);
+      if (verdict === 'later' && waiting.until > now) {
+        this.#parked.push(waiting);
+        continue;
+      }
+      this.#parkedByName.delete(waiting.name);
+      if (verdict !== 'served') this.#sendMoved(waiting.from, this.#head);
     }
   }
 
@@ -304,25 +334,31 @@ export class StoreHost implements CopySink {
   }
 }
 
+function parkedName(from: string, head: RequestHead): string {
+  return `${from}/${head.origin}/${head.id}`;
+}
+
 class RemoteSink {
   readonly #peers: Peers;
   readonly #to: string;
   readonly #id: number;
+  readonly #attempt: number;
 
-  constructor(peers: Peers, to: string, id: number) {
+  constructor(peers: Peers, to: string, id: number, attempt: number) {
     this.#peers = peers;
     this.#to = to;
     this.#id = id;
+    this.#attempt = attempt;
   }
 
   reply(reply: StoreReply): void {
     const writer = this.#peers.writer(this.#to);
     // Without a connection the asker learns nothing and retries: it then gets this very outcome.
-    if (writer !== undefined) writeReply(writer, this.#id, reply);
+    if (writer !== undefined) writeReply(writer, this.#id, this.#attempt, reply);
   }
 
   moved(): void {
     const writer = this.#peers.writer(this.#to);
-    if (writer !== undefined) writeMoved(writer, this.#id);
+    if (writer !== undefined) writeMoved(writer, this.#id, this.#attempt);
   }
 }

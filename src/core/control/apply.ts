@@ -1,5 +1,5 @@
 import { TroupeError } from '../../base/errors.ts';
-import { actOnApp, loseRunners, welcomeRunner } from './apps.ts';
+import { actOnApp, loseRunners, permitUnknown, welcomeRunner, whyNotTakenOver } from './apps.ts';
 import { packValue, unpackValue } from './commands.ts';
 import type { Command, Outcome } from './commands.ts';
 import { emptyMap } from './map.ts';
@@ -13,9 +13,28 @@ const done: Outcome = { ok: true };
  * checked against the map as it is now, because it may have changed since the command was proposed.
  */
 export function apply(map: ClusterMap, command: Command, index: number): Outcome {
+  // Names become keys of plain objects: one that every object has already would reach into all of them.
+  if (namesIn(command).some((name) => typeof name !== 'string' || name in Object.prototype)) return refused('BAD_NAME', 'a name in the command cannot be used');
   const outcome = applyCommand(map, command);
   if (outcome.ok) map.version = index;
   return outcome;
+}
+
+function namesIn(command: Command): readonly unknown[] {
+  switch (command.type) {
+    case 'open-session':
+    case 'drain':
+    case 'forget-node':
+    case 'create-keyspace': return [command.name];
+    case 'close-sessions': return command.sessions.map((session) => session.name);
+    case 'in-sync': return command.changes.map((change) => change.keyspace);
+    case 'place': return command.moves.map((move) => move.keyspace);
+    case 'transfer-primary': return command.transfers.map((transfer) => transfer.keyspace);
+    case 'accept-loss': return [command.keyspace];
+    case 'define-app': return [command.spec.name];
+    case 'app': return [command.app];
+    default: return [];
+  }
 }
 
 function applyCommand(map: ClusterMap, command: Command): Outcome {
@@ -55,7 +74,7 @@ function applyCommand(map: ClusterMap, command: Command): Outcome {
         options: command.options,
         partitions: command.copies.map((copies) => {
           const live = copies.filter((name) => map.nodes[name]?.live === true);
-          return { epoch: 1, primary: live[0], inSync: [...live], copies: [...copies], lastInSync: [], emptySince: 1, lost: live.length === 0 };
+          return { epoch: 1, primary: live[0], inSync: [...live], copies: [...copies], lastInSync: [], emptySince: 1, founding: [...live], former: undefined, lost: live.length === 0 };
         }),
       };
       return done;
@@ -70,9 +89,17 @@ function applyCommand(map: ClusterMap, command: Command): Outcome {
     case 'define-app': return defineApp(map, command.spec);
     case 'app': {
       const app = map.apps[command.app];
-      if (app === undefined) return refused('NO_SUCH_APP', `there is no app '${command.app}'`);
+      if (app === undefined) {
+        if (command.action.type === 'permit' && permitUnknown(map, command.app, command.action.node, command.action.allowed)) return done;
+        return refused('NO_SUCH_APP', `there is no app '${command.app}'`);
+      }
+      if (command.action.type === 'take-over') {
+        const why = whyNotTakenOver(map, app, command.action.to);
+        if (why !== undefined) return refused(why.code, why.message);
+      }
       return actOnApp(map, app, command.action) ? done : refused('STALE', `the app '${command.app}' has changed since: it is ${app.phase} on ${app.node ?? 'no node'} under epoch ${app.epoch}`);
     }
+    default: return refused('UNKNOWN_COMMAND', 'this version of Troupe does not know the command: it was proposed by a newer one');
   }
 }
 
@@ -94,7 +121,7 @@ function closeSessions(map: ClusterMap, gone: ReadonlyMap<string, Evidence>): vo
     if (node === undefined) continue;
     node.live = false;
     node.ended = evidence;
-    node.draining = false;
+    if (evidence !== 'silent') node.draining = false;
   }
   loseNodes(map, gone);
   loseRunners(map, gone);
@@ -105,13 +132,15 @@ function openSession(map: ClusterMap, command: Extract<Command, { type: 'open-se
   const sameProcess = old !== undefined && old.instance === command.instance;
   if (old?.live === true) {
     if (sameProcess) return { ok: true, session: old.session };
+    // Looked at here once more: another process may have got the name since the leader found it free.
+    if (old.instance !== command.replaces) return refused('NAME_TAKEN', `the name '${command.name}' belongs to a live node at ${old.peer.host}:${old.peer.port}: give the newcomer another name, or stop the other one`);
     closeSessions(map, new Map([[command.name, 'replaced' as const]]));
   }
   if (!sameProcess) forgetInstance(map, command.name, command.instance);
   const session = map.nextSession++;
   map.nodes[command.name] = {
     name: command.name, raftId: command.raftId, instance: command.instance, peer: command.peer, gossip: command.gossip, zone: command.zone,
-    eligible: command.eligible, storage: command.storage, version: command.version, session, live: true, ended: undefined, draining: false, offers: { ...command.offers },
+    eligible: command.eligible, storage: command.storage, version: command.version, session, live: true, ended: undefined, draining: sameProcess && old.draining, offers: { ...command.offers },
   };
   if (sameProcess) resumeNode(map, command.name, command.instance);
   welcomeRunner(map, command.name);
@@ -139,10 +168,11 @@ function defineApp(map: ClusterMap, spec: Extract<Command, { type: 'define-app' 
     return done;
   }
   const app: AppEntry = {
-    name: spec.name, spec, wanted: 'started', forbidden: [], phase: 'idle', node: undefined, session: 0, epoch: 0, type: 'normal',
-    from: undefined, next: undefined, handoverEpoch: undefined, failedOn: [], lastError: undefined,
+    name: spec.name, spec, wanted: 'started', forbidden: map.forbidden[spec.name] ?? [], phase: 'idle', node: undefined, session: 0, epoch: 0, type: 'normal',
+    from: undefined, next: undefined, handoverEpoch: undefined, handoverFrom: undefined, stays: false, failedOn: [], lastError: undefined,
   };
   map.apps[spec.name] = app;
+  delete map.forbidden[spec.name];
   return done;
 }
 

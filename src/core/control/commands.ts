@@ -10,6 +10,8 @@ export type Command =
       readonly zone: string; readonly eligible: boolean; readonly storage: boolean; readonly version: string; readonly offers: Readonly<Record<string, string>>;
       /** The session number that the same process had before, if it only lost contact; 0 for a new process. */
       readonly resumes: number;
+      /** The instance of this name that is certainly gone; '' when the name was free. A live session of any other is not replaced. */
+      readonly replaces: string;
     }
   | { readonly type: 'close-sessions'; readonly sessions: readonly { readonly name: string; readonly session: number; readonly evidence: Evidence }[] }
   | { readonly type: 'drain'; readonly name: string; readonly on: boolean }
@@ -31,7 +33,10 @@ export interface InSyncChange {
   readonly add?: string;
   /** The session of the added node in which it caught up. */
   readonly session?: number;
+  /** The primary itself: it resigns, because its copy is not complete. */
   readonly remove?: string;
+  /** It serves, so whoever was primary before it has given up. */
+  readonly settled?: boolean;
 }
 
 export interface PlacementMove {
@@ -47,8 +52,8 @@ export type AppAction =
   | { readonly type: 'started'; readonly epoch: number }
   | { readonly type: 'failed'; readonly epoch: number; readonly error: string }
   | { readonly type: 'stopped'; readonly epoch: number; readonly hasState: boolean }
-  /** Stop where it runs, then start on `to`. */
-  | { readonly type: 'take-over'; readonly to: string; readonly epoch: number }
+  /** Stop where it runs, then start on `to`; by an operator's hand it stays there though a higher node is up. */
+  | { readonly type: 'take-over'; readonly to: string; readonly epoch: number; readonly byHand?: boolean }
   | { readonly type: 'want'; readonly wanted: 'started' | 'stopped' }
   | { readonly type: 'permit'; readonly node: string; readonly allowed: boolean }
   | { readonly type: 'retry'; readonly epoch: number };

@@ -6,7 +6,7 @@
 import { chooseNode, higherCandidate } from './apps.ts';
 import type { Command, PlacementMove } from './commands.ts';
 import { isActive, isLive } from './map.ts';
-import type { AppEntry, AppSpec, ClusterMap, KeyspaceEntry, KeyspaceOptions } from './map.ts';
+import type { AppEntry, AppSpec, ClusterMap, KeyspaceEntry, KeyspaceOptions, PartitionEntry } from './map.ts';
 import { desiredPlacement } from './placement.ts';
 
 export interface DecisionOptions {
@@ -92,14 +92,14 @@ export class Decisions {
     switch (app.phase) {
       case 'idle':
         if (!booted) return undefined;
-        if (app.lastError !== undefined) return this.#retryApp(now, map, app);
+        if (app.lastError !== undefined || app.failedOn.length > 0) return this.#retryApp(now, map, app);
         return chooseNode(map, app) === undefined ? undefined : { type: 'app', app: app.name, action: { type: 'start', startType: app.from === undefined ? 'normal' : 'failover' } };
       case 'waiting': return this.#waitedLongEnough(now, map, app);
       case 'running': {
         this.#appRetry.delete(app.name);
         if (map.maintenance || app.node === undefined) return undefined;
         const leaving = !isActive(map, app.node);
-        const to = leaving ? chooseNode(map, app, app.node) : app.spec.takeover === 'automatic' ? higherCandidate(map, app) : undefined;
+        const to = leaving ? chooseNode(map, app, app.node) : app.spec.takeover === 'automatic' && !app.stays ? higherCandidate(map, app) : undefined;
         return to === undefined ? undefined : { type: 'app', app: app.name, action: { type: 'take-over', to, epoch: app.epoch } };
       }
       case 'starting':
@@ -125,11 +125,12 @@ export class Decisions {
 
   #waitedLongEnough(now: number, map: ClusterMap, app: AppEntry): Command | undefined {
     const from = app.from;
-    const back = from !== undefined && isActive(map, from) && chooseNode(map, app) === from;
+    // Its node is back: whether it can run there or must go elsewhere, there is nothing left to wait for.
+    const back = from !== undefined && isActive(map, from);
     const since = from === undefined ? this.#since : (this.#downSince.get(from) ?? now);
     if (!back && !this.#due(now, since + app.spec.failoverTimeoutMs)) return undefined;
     if (chooseNode(map, app) === undefined) return undefined;
-    return { type: 'app', app: app.name, action: { type: 'start', startType: back ? 'normal' : 'failover' } };
+    return { type: 'app', app: app.name, action: { type: 'start', startType: 'failover' } };
   }
 
   #decidePlacement(now: number, map: ClusterMap, keyspace: KeyspaceEntry): Command[] {
@@ -143,27 +144,40 @@ export class Decisions {
     const desired = desiredPlacement(keyspace.name, keyspace.options.partitions, keyspace.options.replicas, nodes);
     const moves: PlacementMove[] = [];
     const transfers: { keyspace: string; partition: number; epoch: number; to: string }[] = [];
+    const room = transfersAtOnce - keyspace.partitions.filter((partition) => partition.former !== undefined).length;
     keyspace.partitions.forEach((partition, index) => {
       const wanted = desired[index] ?? [];
       for (const name of wanted) if (!partition.copies.includes(name)) moves.push({ keyspace: keyspace.name, partition: index, add: name });
-      if (partition.primary === undefined) return;
-      const primary = wanted.find((name) => partition.inSync.includes(name) && isLive(map, name)) ?? this.#refuge(map, partition.primary, partition.inSync);
-      if (primary !== undefined && primary !== partition.primary) {
-        transfers.push({ keyspace: keyspace.name, partition: index, epoch: partition.epoch, to: primary });
+      if (partition.primary === undefined || partition.former !== undefined) return;
+      const to = this.#betterPrimary(map, wanted, partition);
+      if (to !== undefined) {
+        transfers.push({ keyspace: keyspace.name, partition: index, epoch: partition.epoch, to });
         return;
       }
       const filled = wanted.every((name) => partition.inSync.includes(name) || !isLive(map, name));
       if (!filled) return;
-      for (const name of partition.copies) if (!wanted.includes(name) && name !== partition.primary) moves.push({ keyspace: keyspace.name, partition: index, remove: name });
+      // A copy that is in sync is worth having for as long as one of the wanted ones is not, even if that one is dead.
+      const complete = wanted.every((name) => partition.inSync.includes(name));
+      for (const name of partition.copies) {
+        if (wanted.includes(name) || name === partition.primary || (partition.inSync.includes(name) && !complete)) continue;
+        moves.push({ keyspace: keyspace.name, partition: index, remove: name });
+      }
     });
     const commands: Command[] = [];
     if (moves.length > 0) commands.push({ type: 'place', moves });
-    if (transfers.length > 0) commands.push({ type: 'transfer-primary', transfers: transfers.slice(0, transfersAtOnce) });
+    if (transfers.length > 0 && room > 0) commands.push({ type: 'transfer-primary', transfers: transfers.slice(0, room) });
     return commands;
   }
 
-  /** Where a draining node's primary goes when no wanted copy is in sync yet. */
-  #refuge(map: ClusterMap, primary: string, inSync: readonly string[]): string | undefined {
-    return isActive(map, primary) ? undefined : inSync.find((name) => isActive(map, name));
+  /** Each transfer costs a short pause: it is made for the one that should be primary, or away from one that should hold no copy, never in between. */
+  #betterPrimary(map: ClusterMap, wanted: readonly string[], partition: PartitionEntry): string | undefined {
+    const able = (name: string): boolean => name !== partition.primary && partition.inSync.includes(name) && isActive(map, name);
+    const [first] = wanted;
+    if (first !== undefined && able(first)) return first;
+    const present = partition.primary as string;
+    if (wanted.includes(present) && isActive(map, present)) return undefined;
+    const other = wanted.find(able);
+    // Where a draining node's primary goes when no wanted copy is in sync yet.
+    return other ?? (isActive(map, present) ? undefined : partition.inSync.find(able));
   }
 }

@@ -60,6 +60,10 @@ export interface PartitionEntry {
   lastInSync: { name: string; instance: string }[];
   /** The epoch at which the partition last began empty: 1, or that of the last accepted loss. Copies from before it are worthless. */
   emptySince: number;
+  /** Members of the in-sync set that have been in it without a break since the partition last began empty: only they may begin with nothing. */
+  founding: string[];
+  /** The primary before a transfer, until the new one says that it serves: it may not know yet, and nobody else may take it out of the in-sync set. */
+  former: string | undefined;
   /** Every complete copy is known to be gone. Stays so until an operator accepts the loss. */
   lost: boolean;
 }
@@ -108,9 +112,12 @@ export interface AppEntry {
   from: string | undefined;
   /** While stopping: who starts next, if anybody. */
   next: string | undefined;
-  /** Start with a state that `from` kept under this epoch, if it kept any. */
+  /** Start with a state that `handoverFrom` kept under this epoch, if it kept any. */
   handoverEpoch: number | undefined;
-  /** Nodes on which it failed since it last ran. */
+  handoverFrom: string | undefined;
+  /** An operator moved it to where it is: no takeover by itself until a higher node comes up or is permitted. */
+  stays: boolean;
+  /** Nodes on which it failed and that have not come up anew since. */
   failedOn: string[];
   lastError: string | undefined;
 }
@@ -138,10 +145,12 @@ export interface ClusterMap {
   nodes: Record<string, NodeEntry>;
   keyspaces: Record<string, KeyspaceEntry>;
   apps: Record<string, AppEntry>;
+  /** Nodes that may not run an app that is not defined yet, by the app's name. */
+  forbidden: Record<string, string[]>;
 }
 
 export function emptyMap(): ClusterMap {
-  return { version: 0, clusterId: '', timing: defaultTiming, nextSession: 1, nextKeyspace: 1, maintenance: false, nodes: {}, keyspaces: {}, apps: {} };
+  return { version: 0, clusterId: '', timing: defaultTiming, nextSession: 1, nextKeyspace: 1, maintenance: false, nodes: {}, keyspaces: {}, apps: {}, forbidden: {} };
 }
 
 export function isLive(map: ClusterMap, name: string): boolean {

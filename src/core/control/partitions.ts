@@ -17,7 +17,7 @@ function loseFrom(map: ClusterMap, keyspace: KeyspaceEntry, partition: Partition
   }
   const lostMembers = partition.inSync.filter((name) => gone.has(name));
   if (lostMembers.length === 0) return;
-  partition.inSync = partition.inSync.filter((name) => !gone.has(name));
+  for (const name of lostMembers) leaveInSync(partition, name);
   if (partition.inSync.length === 0) {
     // A silent process may still be alive and hold every acknowledged write; a dead one does not.
     partition.lastInSync = lostMembers
@@ -29,6 +29,12 @@ function loseFrom(map: ClusterMap, keyspace: KeyspaceEntry, partition: Partition
     return;
   }
   if (partition.primary !== undefined && gone.has(partition.primary)) promote(keyspace, partition, index);
+}
+
+function leaveInSync(partition: PartitionEntry, name: string): void {
+  partition.inSync = partition.inSync.filter((member) => member !== name);
+  partition.founding = partition.founding.filter((member) => member !== name);
+  if (partition.former === name) partition.former = undefined;
 }
 
 function isCertainlyDead(evidence: Evidence | undefined): boolean {
@@ -74,34 +80,52 @@ export function forgetInstance(map: ClusterMap, name: string, instance: string):
 
 /** True when the change still fits: the word of a primary holds only under its own epoch. */
 export function changeInSync(map: ClusterMap, change: InSyncChange): boolean {
-  const partition = map.keyspaces[change.keyspace]?.partitions[change.partition];
-  if (partition === undefined || partition.epoch !== change.epoch || partition.primary === undefined) return false;
+  const keyspace = map.keyspaces[change.keyspace];
+  const partition = keyspace?.partitions[change.partition];
+  if (keyspace === undefined || partition === undefined || partition.epoch !== change.epoch || partition.primary === undefined) return false;
+  if (change.remove === partition.primary) return resign(keyspace, partition, change.partition, change.remove);
+  if (change.settled === true) partition.former = undefined;
   if (change.add !== undefined) {
     const node = map.nodes[change.add];
     if (node === undefined || !node.live || node.session !== change.session || !partition.copies.includes(change.add)) return false;
     if (!partition.inSync.includes(change.add)) partition.inSync.push(change.add);
   }
-  if (change.remove !== undefined && change.remove !== partition.primary) {
-    partition.inSync = partition.inSync.filter((name) => name !== change.remove);
+  if (change.remove !== undefined) {
+    leaveInSync(partition, change.remove);
     // The primary stays, under a new epoch: an addition of the same node that is still on its way must come too late.
     partition.epoch += 1;
   }
   return true;
 }
 
+/** By its own word the primary's copy is not complete: it holds nothing that counts. */
+function resign(keyspace: KeyspaceEntry, partition: PartitionEntry, index: number, name: string): boolean {
+  leaveInSync(partition, name);
+  if (partition.inSync.length > 0) promote(keyspace, partition, index);
+  else {
+    partition.primary = undefined;
+    partition.epoch += 1;
+    partition.lost = true;
+  }
+  return true;
+}
+
+/** True when anything changed. */
 export function movePlacement(map: ClusterMap, move: PlacementMove): boolean {
   const partition = map.keyspaces[move.keyspace]?.partitions[move.partition];
   if (partition === undefined) return false;
-  if (move.add !== undefined && !partition.copies.includes(move.add)) partition.copies.push(move.add);
+  const adds = move.add !== undefined && !partition.copies.includes(move.add);
+  if (adds) partition.copies.push(move.add as string);
   // A primary is first handed over; the last in-sync copy is never dropped.
-  if (move.remove !== undefined && move.remove !== partition.primary) {
-    const keeps = partition.inSync.filter((name) => name !== move.remove);
-    if (keeps.length > 0 || partition.inSync.length === 0) {
-      if (keeps.length < partition.inSync.length) partition.epoch += 1;
-      partition.inSync = keeps;
-      partition.copies = partition.copies.filter((name) => name !== move.remove);
-    }
-  }
+  const { remove } = move;
+  if (remove === undefined || remove === partition.primary || !partition.copies.includes(remove)) return adds;
+  // Nor is one that may still take itself for the primary, or that may come back as the last holder.
+  if (remove === partition.former || partition.lastInSync.some((last) => last.name === remove)) return adds;
+  const keeps = partition.inSync.filter((name) => name !== remove);
+  if (keeps.length === 0 && partition.inSync.length > 0) return adds;
+  if (keeps.length < partition.inSync.length) partition.epoch += 1;
+  leaveInSync(partition, remove);
+  partition.copies = partition.copies.filter((name) => name !== remove);
   return true;
 }
 
@@ -110,6 +134,9 @@ export function transferPrimary(map: ClusterMap, keyspaceName: string, index: nu
   const partition = keyspace?.partitions[index];
   if (keyspace === undefined || partition === undefined || partition.epoch !== epoch) return false;
   if (partition.primary === to || !partition.inSync.includes(to) || !isLive(map, to)) return false;
+  // One handover after the other: the new primary first says that it serves.
+  if (partition.former !== undefined) return false;
+  partition.former = partition.primary;
   promote(keyspace, partition, index, to);
   return true;
 }
@@ -125,6 +152,7 @@ export function acceptLoss(map: ClusterMap, keyspace: KeyspaceEntry, index: numb
   partition.lost = false;
   partition.lastInSync = [];
   partition.inSync = [primary];
+  partition.founding = [primary];
   if (!partition.copies.includes(primary)) partition.copies.push(primary);
   promote(keyspace, partition, index, primary);
   partition.emptySince = partition.epoch;

@@ -22,6 +22,8 @@ export interface CopyRole {
   readonly isPrimary: boolean;
   /** This node is in the in-sync set, in its present session. */
   readonly inSync: boolean;
+  /** It has been in that set without a break since the partition began empty. */
+  readonly founding: boolean;
   /** The epoch at which the partition last began empty. */
   readonly emptySince: number;
   /** For the primary: the live nodes that hold or fill the other copies. */
@@ -84,8 +86,10 @@ export class Copy {
       this.#abandon();
       this.#fresh = true;
     }
-    // In sync without ever having been filled: this copy is there from the partition's beginning.
-    if (role.inSync && !this.complete && this.#fresh) this.#startEmpty(role.emptySince);
+    // Only a copy that is there from the partition's beginning may start empty. One that is merely in sync and was never
+    // filled has lost what it held (it was dropped and made anew while its node's map was behind).
+    if (role.founding && !this.complete && this.#fresh) this.#startEmpty(role.emptySince);
+    if (role.epoch > this.epoch) this.#ackTo = undefined;
     if (!role.isPrimary) {
       this.epoch = role.epoch;
       this.retire();
@@ -144,6 +148,13 @@ export class Copy {
     return true;
   }
 
+  /** This node cannot hold the copy: what it has is incomplete from now on. */
+  cannotHold(error: TroupeError): void {
+    this.sink.warn(this, `cannot hold a copy: ${error.message}`, error.fields);
+    this.#abandon();
+  }
+
+  /** @throws TroupeError OUT_OF_MEMORY */
   commitTo(seq: number): void {
     const limit = Math.min(seq, this.log.lastSeq);
     if (limit > this.commitSeq) this.commitSeq = limit;
@@ -187,9 +198,8 @@ export class Copy {
       this.#receiveAsReplica(now, from, type, reader);
     } catch (error) {
       if (!(error instanceof TroupeError) || error.code !== 'OUT_OF_MEMORY') throw error;
-      // This node cannot hold the copy: it says so and starts afresh when asked again.
-      this.sink.warn(this, `cannot hold a copy: ${error.message}`, error.fields);
-      this.#abandon();
+      // It says so and starts afresh when asked again.
+      this.cannotHold(error);
       this.#sendPosition(from);
     }
   }
@@ -268,7 +278,10 @@ export class Copy {
     }
     // Entries of an overruled epoch may follow in this log: only what the sender named is acknowledged.
     this.#verifiedSeq = first + count - 1;
-    if (this.complete && this.primary === undefined) this.commitTo(Math.min(commit, this.#verifiedSeq));
+    const committed = Math.min(commit, this.#verifiedSeq);
+    if (this.complete && this.primary === undefined) this.commitTo(committed);
+    // While it is filled the table is ahead already; the log need not keep what is committed.
+    else if (this.#filling !== undefined && committed > this.commitSeq) this.commitSeq = committed;
     if (this.primary === undefined) log.trim(this.options.logBytes, Math.min(this.commitSeq, this.#filling === undefined ? this.appliedSeq : log.lastSeq));
     return true;
   }
@@ -293,8 +306,17 @@ export class Copy {
   #onFetch(from: string, first: number): void {
     const writer = this.sink.writer(from);
     if (writer === undefined) return;
-    const previousEpoch = this.log.epochAt(first - 1);
-    if (previousEpoch === undefined || !this.log.has(first)) {
+    if (first <= this.log.baseSeq) {
+      // No longer here: an answer without a place says so.
+      beginFrame(writer, ReplicaFrame.fetched, this.address, this.epoch);
+      writer.f64(0);
+      writer.u32(0);
+      writer.f64(0);
+      writer.u32(0);
+      writer.end();
+      return;
+    }
+    if (!this.log.has(first)) {
       this.#sendPosition(from);
       return;
     }

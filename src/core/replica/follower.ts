@@ -16,6 +16,8 @@ export class Follower {
   inSync = false;
   /** Its acknowledgement counts: it is in sync by the map, or has been promised to the leader as caught up. */
   required = false;
+  /** It was the primary before, by a transfer, and may not know yet that it is no longer. */
+  former = false;
   position: Position | undefined;
   nextSeq = 0;
   ackSeq = -1;

@@ -129,6 +129,19 @@ export class ReplicaLog {
     return last - index + 1;
   }
 
+  /** Bytes of the entries after `seq`. */
+  bytesAfter(seq: number): number {
+    let bytes = 0;
+    for (let i = this.#chunks.length - 1; i >= 0; i--) {
+      const chunk = this.#chunks[i] as Chunk;
+      const skip = seq - chunk.firstSeq + 1;
+      if (skip >= chunk.count) break;
+      bytes += skip > 0 ? chunk.used - (chunk.offsets[skip] as number) : chunk.used;
+      if (skip > 0) break;
+    }
+    return bytes;
+  }
+
   /** Drops every entry after `seq`. */
   truncate(seq: number): void {
     assert(seq >= this.#baseSeq, `a log that starts after ${this.#baseSeq} cannot be cut back to ${seq}`);

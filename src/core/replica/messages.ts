@@ -21,7 +21,7 @@ export const ReplicaFrame = {
   position: 0x28,
   /** sequence f64: I hold everything up to it */
   ack: 0x29,
-  /** like append: the answer to fetch */
+  /** like append: the answer to fetch; first 0: the entries that were asked for are not in the log any more */
   fetched: 0x2a,
   chunkAck: 0x2b,
   /** the epoch in the head is the higher one that I have seen */

@@ -2,6 +2,7 @@
  * One tenure of a primary: it settles the log with the other in-sync copies, orders writes, waits for acknowledgements
  * and brings further copies up to date. Rules, dangers and why they are met: DESIGN.md in this room.
  */
+import { TroupeError } from '../../base/errors.ts';
 import { applyEffect, bytesNeeded, evaluate, evictionsFor } from '../store/evaluate.ts';
 import { decodeEffect, encodedLength, encodeEffect } from '../store/effect-codec.ts';
 import { Effect, EffectKind } from '../store/effect.ts';
@@ -23,6 +24,8 @@ const chunksOutMax = 4;
 /** How much one flush may gather for one copy that is only catching up. */
 const catchUpBytesPerTurn = 256 << 10;
 const inSyncBytesPerTurn = 8 << 20;
+/** A copy that is this little behind counts towards every acknowledgement from then on, so that a steady load cannot keep it out for ever. */
+const nearBytes = 64 << 10;
 /** A retry's age is told by its sender: what a message may take on its way must not make it look younger. */
 const ageMarginMs = 2000;
 
@@ -43,6 +46,8 @@ export interface FollowerSpec {
   readonly name: string;
   readonly session: number;
   readonly inSync: boolean;
+  /** It was the primary before a transfer that is not settled yet. */
+  readonly former: boolean;
 }
 
 export class Primary {
@@ -58,8 +63,7 @@ export class Primary {
   #pending: Pending[] = [];
   #pendingHead = 0;
   readonly #pendingKeys = new Map<number, number>();
-  #committedLogBytes = 0;
-  #pendingBytes = 0;
+  #resignedAt = Number.NEGATIVE_INFINITY;
   readonly #location = newLocation();
   readonly #effect = new Effect();
   readonly #reply = new StoreReply();
@@ -110,6 +114,7 @@ export class Primary {
       // A copy that was promised to the leader as caught up stays required until the map is of another epoch.
       if (spec.inSync) follower.required = true;
       follower.inSync = spec.inSync;
+      follower.former = spec.former;
     }
     if (this.serving) this.#advance(now);
     else this.#settle(now);
@@ -147,6 +152,11 @@ export class Primary {
   #settle(now: number): void {
     if (this.serving) return;
     const { log } = this.#copy;
+    if (!this.#copy.complete) {
+      // It ran out of memory while it was in sync, say. A partial copy must never pass for the partition.
+      this.#resign(now);
+      return;
+    }
     let longest: Follower | undefined;
     let lastSeq = log.lastSeq;
     let lastEpoch = log.lastEpoch;
@@ -170,12 +180,39 @@ export class Primary {
       for (const follower of this.followers.values()) if (follower.position !== undefined) this.#align(now, follower, follower.position);
     }
     for (const follower of this.followers.values()) if (follower.required && follower.ackSeq < this.#settleSeq) return;
-    this.#copy.commitTo(this.#settleSeq);
+    if (!this.#commitSettled(now)) return;
     this.serving = true;
+    this.#reportSettled();
     this.#completeUpTo(this.#copy.commitSeq);
     for (const follower of this.followers.values()) if (follower.position === undefined) this.#probe(now, follower);
     this.#copy.sink.servingChanged(this.#copy);
     this.#copy.sink.dirty(this.#copy);
+  }
+
+  #commitSettled(now: number): boolean {
+    try {
+      this.#copy.commitTo(this.#settleSeq);
+      return true;
+    } catch (error) {
+      if (!(error instanceof TroupeError) || error.code !== 'OUT_OF_MEMORY') throw error;
+      this.#copy.cannotHold(error);
+      this.#resign(now);
+      return false;
+    }
+  }
+
+  #resign(now: number): void {
+    if (now - this.#resignedAt < probeEveryMs) return;
+    this.#resignedAt = now;
+    this.#copy.sink.requestResign(this.#copy);
+  }
+
+  #reportSettled(): void {
+    for (const follower of this.followers.values()) {
+      if (!follower.former) continue;
+      this.#copy.sink.requestSettled(this.#copy);
+      return;
+    }
   }
 
   #fetch(now: number, from: Follower): void {
@@ -193,6 +230,14 @@ export class Primary {
   fetched(now: number, from: string, reader: FrameReader): void {
     const follower = this.followers.get(from);
     if (this.serving || follower?.position === undefined) return;
+    const at = reader.at;
+    if (reader.count() === 0) {
+      // The longest log does not reach back to where this one ends: here writes do not wait for all copies, and this
+      // one missed too many. The other, as primary, can serve at once.
+      this.#resign(now);
+      return;
+    }
+    reader.at = at;
     this.#copy.appendReceived(now, reader);
     if (this.#copy.log.lastSeq < follower.position.lastSeq) this.#lastFetchAt = Number.NEGATIVE_INFINITY;
     this.#settle(now);
@@ -212,9 +257,11 @@ export class Primary {
 
   position(now: number, from: string, position: Position): void {
     const follower = this.followers.get(from);
-    if (follower === undefined) return;
-    if (!position.complete && follower.inSync) {
-      // The map counts it as in sync but it lost its data (it ran out of memory, say): it has to leave first.
+    // What comes while everything is being sent answers a question from before; a copy that gives up meanwhile is asked again later.
+    if (follower === undefined || follower.mode === 'snapshot') return;
+    if (!position.complete && (follower.inSync || follower.required)) {
+      // It counts, by the map or because it was promised to the leader, but it lost its data (it ran out of memory,
+      // say): it has to leave first. The new epoch that this brings also voids a promise that is still on its way.
       this.#copy.sink.requestRemove(this.#copy, from);
       return;
     }
@@ -241,7 +288,8 @@ export class Primary {
       follower.sentCommit = -1;
     } else {
       // An in-sync copy can be behind the log's beginning only where writes do not wait for all copies.
-      if (follower.inSync) this.#copy.sink.requestRemove(this.#copy, follower.name);
+      // Nothing is sent to it until it has left: filling begins by emptying it.
+      if (follower.inSync || follower.required) this.#copy.sink.requestRemove(this.#copy, follower.name);
       follower.mode = 'waiting';
     }
     follower.lastProgressAt = now;
@@ -267,7 +315,7 @@ export class Primary {
   #caughtUp(now: number, follower: Follower): void {
     if (follower.inSync || !this.serving || follower.mode !== 'streaming') return;
     if (!follower.required) {
-      if (this.#copy.log.lastSeq - follower.ackSeq > 0) return;
+      if (follower.ackSeq < this.#copy.log.lastSeq && this.#copy.log.bytesAfter(follower.ackSeq) > nearBytes) return;
       follower.required = true;
     }
     if (follower.ackSeq < this.#copy.commitSeq || now - follower.addRequestedAt < probeEveryMs) return;
@@ -297,7 +345,7 @@ export class Primary {
       if (follower.mode === 'probing') continue;
       const writer = this.#copy.sink.writer(follower.name);
       if (writer === undefined) continue;
-      if (follower.mode === 'waiting' && this.serving && this.#copy.sink.snapshotSlot()) this.#beginSnapshot(now, follower);
+      if (follower.mode === 'waiting' && this.serving && !follower.required && this.#copy.sink.snapshotSlot()) this.#beginSnapshot(now, follower);
       if (follower.mode !== 'waiting') this.#sendEntries(now, follower);
       if (follower.mode === 'snapshot') this.#sendChunks(now, follower);
     }
@@ -465,7 +513,8 @@ export class Primary {
   }
 
   #refusal(): Status | undefined {
-    if (this.#pendingBytes > this.#copy.options.pendingBytesMax) return Status.busy;
+    const { log, commitSeq } = this.#copy;
+    if (log.lastSeq > commitSeq && log.bytesAfter(commitSeq) > this.#copy.options.pendingBytesMax) return Status.busy;
     if (this.#copy.options.minInSync > 1) {
       let inSync = 1;
       for (const follower of this.followers.values()) if (follower.inSync) inSync++;
@@ -529,7 +578,6 @@ export class Primary {
 
   #written(now: number, seq: number): void {
     this.#copy.appliedSeq = seq;
-    this.#pendingBytes = this.#copy.log.bytes - this.#committedLogBytes;
     this.#advance(now);
     if (this.followers.size > 0) this.#copy.sink.dirty(this.#copy);
     else this.#trim();
@@ -546,8 +594,6 @@ export class Primary {
     } else if (copy.options.acks === 'majority') commit = this.#majority(lastSeq);
     if (commit <= copy.commitSeq) return;
     copy.commitTo(commit);
-    if (commit === lastSeq) this.#committedLogBytes = copy.log.bytes;
-    this.#pendingBytes = copy.log.bytes - this.#committedLogBytes;
     this.#completeUpTo(commit);
     void now;
   }
@@ -593,12 +639,13 @@ export class Primary {
   tick(now: number): void {
     const { sink, options, log } = this.#copy;
     if (!this.serving) this.#settle(now);
+    else this.#reportSettled();
     for (const follower of this.followers.values()) {
       if (follower.mode === 'probing' && now - follower.lastProbeAt >= probeEveryMs) this.#probe(now, follower);
       if (follower.mode === 'waiting' || follower.mode === 'snapshot') sink.dirty(this.#copy);
       this.#caughtUp(now, follower);
       const behind = follower.mode === 'probing' || follower.ackSeq < log.lastSeq;
-      const stuck = follower.required ? options.replicaTimeoutMs : options.replicaTimeoutMs * 10;
+      const stuck = !follower.required ? options.replicaTimeoutMs * 10 : follower.former && follower.position === undefined ? Math.max(options.leaseMs, options.replicaTimeoutMs) : options.replicaTimeoutMs;
       if (behind && follower.mode === 'streaming' && now - follower.lastProgressAt > askAfterMs && now - follower.lastProbeAt > askAfterMs) this.#probe(now, follower);
       if (behind && now - follower.lastProgressAt > stuck) {
         if (follower.required) sink.requestRemove(this.#copy, follower.name);

@@ -20,6 +20,10 @@ export interface CopySink {
   requestAdd(copy: Copy, node: string, session: number): void;
   /** The primary asks the leader to take out a copy that does not answer. Repeated until the map says so. */
   requestRemove(copy: Copy, node: string): void;
+  /** The primary serves after a transfer, so the primary before has given up. Repeated until the map says so. */
+  requestSettled(copy: Copy): void;
+  /** This primary's own copy is not complete: another is to take over, or the partition is lost. Repeated until the map says so. */
+  requestResign(copy: Copy): void;
   /** The copy began or ceased to serve as primary. */
   servingChanged(copy: Copy): void;
   /** True if another snapshot may be sent now; each grant is given back with `snapshotDone`. */
@@ -40,5 +44,10 @@ export interface CopyOptions {
   readonly pendingBytesMax: number;
   /** A required copy that makes no progress for this long is to leave the in-sync set (ms); default 400. */
   readonly replicaTimeoutMs: number;
+  /**
+   * A primary that was replaced by a transfer and has not answered since is taken out only after this long (ms): until
+   * then its lease may let it serve by an older map. At least LeaseTiming.leaseMs.
+   */
+  readonly leaseMs: number;
   readonly maxValueBytes: number;
 }
