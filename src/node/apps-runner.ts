@@ -159,8 +159,8 @@ export class AppsRunner {
 
   async #run(slot: Slot, app: AppEntry, type: AppStartType, isCurrent: () => boolean): Promise<RunningApp> {
     const { config } = slot;
-    const wanted = type !== 'local' && app.handoverEpoch !== undefined && app.from !== undefined;
-    const handover = wanted ? await this.#around.fetchHandover(app.from as string, app.name, app.handoverEpoch as number) : undefined;
+    const wanted = type !== 'local' && app.handoverEpoch !== undefined && app.handoverFrom !== undefined;
+    const handover = wanted ? await this.#around.fetchHandover(app.handoverFrom as string, app.name, app.handoverEpoch as number) : undefined;
     const start = { type, from: app.from, epoch: app.epoch, handover };
     await slot.lastStop;
     if (!isCurrent()) throw new Error('it was taken away again');

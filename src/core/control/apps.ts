@@ -18,7 +18,7 @@ function appsRunBy(map: ClusterMap, node: string): number {
 
 /**
  * The node that should run the app: the highest tier with an able node; within it the one that runs the fewest apps,
- * ties by name. Nodes on which it failed since it last ran come last of all.
+ * ties by name. Nodes on which it failed are left out.
  */
 export function chooseNode(map: ClusterMap, app: AppEntry, except?: string): string | undefined {
   for (const tier of app.spec.tiers) {
@@ -46,6 +46,12 @@ function startOn(map: ClusterMap, app: AppEntry, node: string, type: StartType, 
   app.type = type;
   app.from = from;
   app.next = undefined;
+  app.stays = false;
+}
+
+function forgetHandover(app: AppEntry): void {
+  app.handoverEpoch = undefined;
+  app.handoverFrom = undefined;
 }
 
 function rest(app: AppEntry, phase: 'idle' | 'waiting'): void {
@@ -67,10 +73,12 @@ export function loseRunners(map: ClusterMap, gone: ReadonlyMap<string, Evidence>
   for (const app of Object.values(map.apps)) {
     app.failedOn = app.failedOn.filter((node) => !gone.has(node));
     if (app.next !== undefined && gone.has(app.next)) app.next = undefined;
+    if (app.handoverFrom !== undefined && gone.has(app.handoverFrom)) forgetHandover(app);
     if (app.node === undefined || !gone.has(app.node)) continue;
     const from = app.node;
-    app.handoverEpoch = undefined;
     app.from = from;
+    // It ran well until now: where it failed long ago is better than nowhere.
+    if (chooseNode(map, app) === undefined) app.failedOn = [];
     const next = app.phase === 'stopping' ? app.next : undefined;
     if (app.wanted === 'stopped') rest(app, 'idle');
     else if (next !== undefined && canRun(map, app, next)) startOn(map, app, next, 'failover', from);
@@ -81,7 +89,16 @@ export function loseRunners(map: ClusterMap, gone: ReadonlyMap<string, Evidence>
 
 /** The node may run things again after it came back: earlier failures there no longer count. */
 export function welcomeRunner(map: ClusterMap, node: string): void {
-  for (const app of Object.values(map.apps)) app.failedOn = app.failedOn.filter((name) => name !== node);
+  for (const app of Object.values(map.apps)) {
+    app.failedOn = app.failedOn.filter((name) => name !== node);
+    releaseFor(app, node);
+  }
+}
+
+/** A node of a higher tier came up, or may run the app from now on: it may take over what an operator had moved away. */
+function releaseFor(app: AppEntry, node: string): void {
+  if (!app.stays || app.node === undefined) return;
+  if ((tierOf(app, node) ?? Number.POSITIVE_INFINITY) < (tierOf(app, app.node) ?? Number.POSITIVE_INFINITY)) app.stays = false;
 }
 
 /** True when the action still fitted and the app changed. */
@@ -91,9 +108,10 @@ export function actOnApp(map: ClusterMap, app: AppEntry, action: AppAction): boo
     case 'started':
       if (app.phase !== 'starting' || app.epoch !== action.epoch) return false;
       app.phase = 'running';
-      app.failedOn = [];
+      // Other nodes on which it failed stay marked: else the next takeover would be tried there at once, for ever.
+      app.failedOn = app.failedOn.filter((name) => name !== app.node);
       app.lastError = undefined;
-      app.handoverEpoch = undefined;
+      forgetHandover(app);
       return true;
     case 'failed': return fail(map, app, action.epoch, action.error);
     case 'stopped': return stopped(map, app, action.epoch, action.hasState);
@@ -101,6 +119,7 @@ export function actOnApp(map: ClusterMap, app: AppEntry, action: AppAction): boo
       if (app.phase !== 'running' || app.epoch !== action.epoch || app.node === action.to || !canRun(map, app, action.to)) return false;
       app.phase = 'stopping';
       app.next = action.to;
+      app.stays = action.byHand === true;
       return true;
     case 'want': return want(map, app, action.wanted);
     case 'permit': return permit(map, app, action.node, action.allowed);
@@ -114,7 +133,8 @@ export function actOnApp(map: ClusterMap, app: AppEntry, action: AppAction): boo
 
 function start(map: ClusterMap, app: AppEntry, type: 'normal' | 'failover'): boolean {
   if (app.wanted !== 'started' || (app.phase !== 'idle' && app.phase !== 'waiting')) return false;
-  const node = chooseNode(map, app);
+  const returned = app.phase === 'waiting' ? app.from : undefined;
+  const node = returned !== undefined && canRun(map, app, returned) ? returned : chooseNode(map, app);
   if (node === undefined) return false;
   // Back within the fail-over time-out: it starts there as if nothing had been (OTP's rule).
   const normal = type === 'normal' || node === app.from;
@@ -131,7 +151,6 @@ function fail(map: ClusterMap, app: AppEntry, epoch: number, error: string): boo
   const old = app.phase === 'starting' && app.type === 'takeover' ? app.from : undefined;
   if (app.wanted === 'started' && old !== undefined && canRun(map, app, old) && !app.failedOn.includes(old)) startOn(map, app, old, 'failover', failed);
   else {
-    app.handoverEpoch = undefined;
     startElsewhere(map, app, 'failover', failed);
     app.from = failed;
   }
@@ -141,16 +160,21 @@ function fail(map: ClusterMap, app: AppEntry, epoch: number, error: string): boo
 function stopped(map: ClusterMap, app: AppEntry, epoch: number, hasState: boolean): boolean {
   if (app.phase !== 'stopping' || app.epoch !== epoch) return false;
   const from = app.node;
+  const { stays } = app;
   app.handoverEpoch = hasState ? epoch : undefined;
+  app.handoverFrom = hasState ? from : undefined;
   const next = app.next;
   if (app.wanted === 'stopped') rest(app, 'idle');
-  else if (next !== undefined && canRun(map, app, next)) startOn(map, app, next, 'takeover', from);
-  else startElsewhere(map, app, 'takeover', from);
+  else if (next !== undefined && canRun(map, app, next)) {
+    startOn(map, app, next, 'takeover', from);
+    app.stays = stays;
+  } else startElsewhere(map, app, 'takeover', from);
   return true;
 }
 
 function want(map: ClusterMap, app: AppEntry, wanted: 'started' | 'stopped'): boolean {
-  if (app.wanted === wanted) return false;
+  // Asked for twice, by two nodes say: both get the same answer.
+  if (app.wanted === wanted) return true;
   app.wanted = wanted;
   if (wanted === 'stopped') {
     app.next = undefined;
@@ -160,19 +184,47 @@ function want(map: ClusterMap, app: AppEntry, wanted: 'started' | 'stopped'): bo
   }
   app.failedOn = [];
   app.from = undefined;
-  app.handoverEpoch = undefined;
+  forgetHandover(app);
   if (app.phase === 'idle') startElsewhere(map, app, 'normal', undefined);
   return true;
 }
 
 function permit(map: ClusterMap, app: AppEntry, node: string, allowed: boolean): boolean {
-  const before = app.forbidden.length;
   app.forbidden = app.forbidden.filter((name) => name !== node);
   if (!allowed) app.forbidden.push(node);
-  if (app.forbidden.length === before && allowed) return false;
+  else {
+    app.failedOn = app.failedOn.filter((name) => name !== node);
+    releaseFor(app, node);
+  }
   if (!allowed && app.node === node && (app.phase === 'running' || app.phase === 'starting')) {
     app.phase = 'stopping';
     app.next = chooseNode(map, app, node);
   }
   return true;
+}
+
+const unknownAppsMax = 1000;
+
+/** Permissions may be set before the app is known. False when too many names wait. */
+export function permitUnknown(map: ClusterMap, app: string, node: string, allowed: boolean): boolean {
+  const others = (map.forbidden[app] ?? []).filter((name) => name !== node);
+  if (!allowed) {
+    if (map.forbidden[app] === undefined && Object.keys(map.forbidden).length >= unknownAppsMax) return false;
+    others.push(node);
+  }
+  if (others.length === 0) delete map.forbidden[app];
+  else map.forbidden[app] = others;
+  return true;
+}
+
+/** Why the app cannot be taken over to the node now; undefined if it can. */
+export function whyNotTakenOver(map: ClusterMap, app: AppEntry, to: string): { code: string; message: string } | undefined {
+  const what = `cannot move the app '${app.name}' to '${to}'`;
+  if (app.phase === 'idle' || app.phase === 'waiting') return { code: 'APP_NOT_RUNNING', message: `${what}: it runs nowhere (it is ${app.phase}); start it` };
+  if (app.node === to && app.phase === 'running') return { code: 'APP_RUNS_THERE', message: `${what}: it runs there already` };
+  if (tierOf(app, to) === undefined) return { code: 'APP_NOT_LISTED', message: `${what}: the node is not on its list` };
+  if (app.forbidden.includes(to)) return { code: 'APP_FORBIDDEN', message: `${what}: the node may not run it; permit it first` };
+  if (!isActive(map, to)) return { code: 'NODE_NOT_ACTIVE', message: `${what}: the node is not live, or on its way out` };
+  if (map.nodes[to]?.offers[app.name] === undefined) return { code: 'APP_NOT_OFFERED', message: `${what}: the node's configuration does not have it` };
+  return undefined;
 }
