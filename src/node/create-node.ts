@@ -134,7 +134,10 @@ class TroupeNode implements Node {
       onLeading: (silentMs) => this.#onLeading(silentMs),
       onNotLeading: () => this.#onNotLeading(),
       onReadStates: (tokens) => this.#leader?.onReadStates(tokens),
-      onProgress: () => this.#noteLeader(),
+      onProgress: () => {
+        this.#session?.applied();
+        this.#noteLeader();
+      },
       onDiskFailure: (error) => this.#fail(error),
     });
     this.#openStore();
@@ -238,6 +241,7 @@ class TroupeNode implements Node {
       },
       onLost: () => this.#apps?.revokeAll(),
       onRenewed: () => this.#apps?.renewed(),
+      appliedIndex: () => consensus.raft.appliedIndex,
       onRefused: (error) => {
         // Before it ever belonged there is nothing to lose: the operator should see it at once.
         if (!this.#wasReady) this.#fail(error);
@@ -382,7 +386,7 @@ class TroupeNode implements Node {
       },
       previousLeaderSilentMs, consensus, this.#ports.clock, this.#log,
       {
-        grant: (node, session, round) => this.#grant(node, session, round),
+        grant: (node, session, round, index) => this.#grant(node, session, round, index),
         deny: (node, session) => this.#deny(node, session),
         isDead: (instance) => this.#dead.has(instance),
         isConnected: (name) => this.#peers.isConnected(name),
@@ -436,15 +440,16 @@ class TroupeNode implements Node {
     writer.end();
   }
 
-  #grant(node: string, session: number, round: number): void {
+  #grant(node: string, session: number, round: number, index: number): void {
     if (node === this.name) {
-      this.#session?.granted(session, round);
+      this.#session?.granted(session, round, index);
       return;
     }
     const writer = this.#peers.writer(node);
     writer?.begin(PeerFrame.granted);
     writer?.f64(session);
     writer?.u32(round);
+    writer?.f64(index);
     writer?.end();
   }
 
@@ -501,7 +506,7 @@ class TroupeNode implements Node {
     reader.reset(bytes, start, end);
     const session = reader.count();
     if (type === PeerFrame.renew) this.#leader?.renew(from, session, reader.u32());
-    else if (type === PeerFrame.granted) this.#session?.granted(session, reader.u32());
+    else if (type === PeerFrame.granted) this.#session?.granted(session, reader.u32(), reader.count());
     else this.#session?.denied(session);
   }
 
@@ -510,6 +515,7 @@ class TroupeNode implements Node {
   #onMap(map: ClusterMap): void {
     for (const node of Object.values(map.nodes)) if (node.live && node.name !== this.name) this.#peers.want(node.name, node.peer);
     this.#session?.onMap(map);
+    this.#session?.applied();
     const current = this.#session?.isCurrent === true;
     this.#store?.onMap(map, current);
     this.#apps?.onMap(map, current);
@@ -593,8 +599,10 @@ class TroupeNode implements Node {
 
   async app(name: string, action: AppAction | { readonly type: 'move'; readonly to: string }): Promise<void> {
     const app = this.#map.apps[name];
+    // A permission may be set before the app is known.
+    if (app === undefined && action.type === 'permit') return await this.#submit({ type: 'app', app: name, action });
     if (app === undefined) throw new TroupeError('NO_SUCH_APP', `there is no app '${name}'`, { name });
-    if (action.type === 'move') await this.#submit({ type: 'app', app: name, action: { type: 'take-over', to: action.to, epoch: app.epoch } });
+    if (action.type === 'move') await this.#submit({ type: 'app', app: name, action: { type: 'take-over', to: action.to, epoch: app.epoch, byHand: true } });
     else await this.#submit({ type: 'app', app: name, action });
   }
 
@@ -742,6 +750,8 @@ class TroupeNode implements Node {
       if (this.#isClosed) return;
       this.#session?.pause();
       await this.#apps?.close();
+      // Whoever hears that this node has left gives its parts away at once: from here on nothing is acted upon.
+      this.#session?.giveUp();
       await this.#sayLeft();
       await this.#gossip?.leave();
     } catch (error) {

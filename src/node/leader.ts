@@ -22,8 +22,8 @@ export interface LeaderOptions {
 }
 
 export interface LeaderSurroundings {
-  /** Tells the node that its renewal was granted. */
-  grant(node: string, session: number, round: number): void;
+  /** Tells the node that its renewal was granted, by a leader that had committed up to `index`. */
+  grant(node: string, session: number, round: number, index: number): void;
   /** The session is over. */
   deny(node: string, session: number): void;
   /** A process that is known to be dead. */
@@ -107,7 +107,8 @@ export class Leader {
       if (!this.#consensus.proposeConfiguration({ type: 'add-learner', id: registration.raftId })) throw new TroupeError('RETRY', 'another node is just being added to the cluster; try again', {});
     }
     const { name, raftId, instance, peer, gossip, zone, eligible, storage, version, offers, resumes } = registration;
-    const outcome = await this.#consensus.propose({ type: 'open-session', name, raftId, instance, peer, gossip, zone, eligible, storage, version, offers, resumes });
+    const replaces = known?.live === true && known.instance !== instance ? known.instance : '';
+    const outcome = await this.#consensus.propose({ type: 'open-session', name, raftId, instance, peer, gossip, zone, eligible, storage, version, offers, resumes, replaces });
     if (!outcome.ok) throw new TroupeError(outcome.code, outcome.message, {});
     this.#sessions.answered(this.#clock.now(), registration.name);
     return { session: outcome.session ?? 0, clusterId: this.#consensus.map.clusterId };
@@ -162,7 +163,7 @@ export class Leader {
         continue;
       }
       this.#sessions.answered(now, node);
-      this.#around.grant(node, session, round);
+      this.#around.grant(node, session, round, this.#consensus.raft.commitIndex);
     }
     this.#inRound = [];
     this.#startRound();

@@ -15,7 +15,7 @@ export const PeerFrame = {
   raft: 0x10,
   /** session f64, round u32 */
   renew: 0x11,
-  /** session f64, round u32 */
+  /** session f64, round u32, index f64 */
   granted: 0x12,
   /** session f64, reason u8 */
   denied: 0x13,

@@ -25,9 +25,19 @@ export interface SessionSurroundings {
   onRenewed(): void;
   /** The cluster will not have this node: another has its name, or its data belongs elsewhere. */
   onRefused(error: TroupeError): void;
+  /** The consensus log up to here is in this node's map. */
+  appliedIndex(): number;
+}
+
+interface HeldGrant {
+  readonly session: number;
+  readonly round: number;
+  readonly index: number;
 }
 
 const registerRetryMs = 100;
+/** More than can be on their way within a lease. */
+const heldGrantsMax = 64;
 
 export class SessionClient {
   readonly lease: Lease;
@@ -46,6 +56,8 @@ export class SessionClient {
   #expiryTimer: Timer | undefined;
   #complained = '';
   #paused = false;
+  /** Grants that count once this node's map has caught up with what the leader knew when it gave them. */
+  #held: HeldGrant[] = [];
 
   constructor(map: ClusterMap, around: SessionSurroundings, clock: Clock, log: Log) {
     this.#map = map;
@@ -90,11 +102,30 @@ export class SessionClient {
     }
   }
 
-  granted(session: number, round: number): void {
+  /**
+   * The leader prolongs the lease.
+   * @param index of the consensus log, up to which the leader had committed when it did. A node whose map lags behind
+   * that may not act on the strength of this grant: it might take itself for the primary of what the leader has handed
+   * to another since.
+   */
+  granted(session: number, round: number, index: number): void {
     if (session !== this.lease.session) return;
+    if (index > this.#around.appliedIndex()) {
+      this.#held.push({ session, round, index });
+      if (this.#held.length > heldGrantsMax) this.#held.shift();
+      return;
+    }
     this.lease.granted(round, session);
     this.#checkActive();
     this.#around.onRenewed();
+  }
+
+  /** More of the consensus log has been applied. */
+  applied(): void {
+    if (this.#held.length === 0) return;
+    const held = this.#held;
+    this.#held = [];
+    for (const { session, round, index } of held) this.granted(session, round, index);
   }
 
   denied(session: number): void {
