@@ -105,7 +105,7 @@ async function loadEntries() {
 /** Lets it happen, waits until the cluster is whole again as far as it can be, and writes down what it cost. */
 async function misfortune(what, node, happen) {
   const startsBefore = output.starts.length;
-  const role = `${node === runner() ? 'runs Wikipedy' : 'runs nothing'}, primary of ${(await primaries())[node] ?? 0} of 16 partitions`;
+  const role = `${node === runner() ? 'runs Wikipedy' : 'runs nothing'}, primary of ${(await primaries())[node] ?? 0} of ${partitionCount} partitions`;
   say('');
   say(`=== ${what}: ${node} (${role})`);
   const begin = performance.now();

@@ -45,7 +45,7 @@ export function addressValue(rule: AddressRule): z.ZodType<Address, string> {
 }
 
 function isIp(host: string): boolean {
-  return host.includes(':') || (/^\d+(\.\d+){3}$/.test(host) && host.split('.').every((part) => Number(part) <= 255));
+  return (host.includes(':') && /^[0-9a-f:.]+(%\w+)?$/i.test(host)) || (/^\d+(\.\d+){3}$/.test(host) && host.split('.').every((part) => Number(part) <= 255));
 }
 
 const units: Readonly<Record<string, number>> = { '': 1, B: 1, KB: 1e3, MB: 1e6, GB: 1e9, TB: 1e12, KIB: 2 ** 10, MIB: 2 ** 20, GIB: 2 ** 30, TIB: 2 ** 40, K: 2 ** 10, M: 2 ** 20, G: 2 ** 30 };

@@ -109,6 +109,7 @@ describe('readConfig()', () => {
     expect(problemsOf('discovery: { home: { strategy: static, hosts: [1.2.3.4, 5] } }')).toEqual(['troupe.yaml: discovery.home.hosts[1]: expected an address HOST:PORT, found the number 5']);
     expect(problemsOf('tags: { build: 7 }')).toEqual(['troupe.yaml: tags.build: expected text (put it in quotes), found the number 7']);
     expect(problemsOf('gossip: { bind: example.org:7946 }')).toEqual(["troupe.yaml: gossip.bind: 'example.org:7946' is no address to listen on: write an IP address and a port, for example 127.0.0.1:7946"]);
+    expect(problemsOf('gossip: { bind: "a:b:nowhere" }')[0]).toContain('is no address to listen on');
     expect(problemsOf('gossip: { encrypt: c2hvcnQ= }')).toEqual(['troupe.yaml: gossip.encrypt: the key has 5 bytes; it must have 16, 24 or 32: make one with `troupe keygen`']);
     expect(problemsOf('apps: { a: { nodes: [[x, 5]], module: y } }')).toEqual(['troupe.yaml: apps.a.nodes[0][1]: expected a name, found the number 5']);
   });

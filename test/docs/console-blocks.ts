@@ -12,7 +12,7 @@ export function claimsOf(file: string, text: string): Claim[] {
   const claims: { place: string; command: string; code: number; output: string[] }[] = [];
   let inside = false;
   text.split('\n').forEach((line, index) => {
-    if (/^```/.test(line)) {
+    if (line.startsWith('```')) {
       inside = line === '```console';
       return;
     }
