@@ -17,6 +17,8 @@ export interface RequestHead {
   /** The session of the node that forwards; with the id it names the request in the whole cluster, for ever. */
   origin: number;
   id: number;
+  /** Which try of the request this is; the answer repeats it. */
+  attempt: number;
   ageMs: number;
 }
 
@@ -27,6 +29,7 @@ export function writeRequest(writer: FrameWriter, head: RequestHead, request: St
   writer.u32(head.epoch);
   writer.u32(head.origin);
   writer.f64(head.id);
+  writer.u16(head.attempt);
   writer.u32(Math.min(head.ageMs, 0xffff_ffff));
   writer.u8(request.op);
   writer.u32(request.flags);
@@ -46,6 +49,7 @@ export function readRequest(reader: FrameReader, head: RequestHead, request: Sto
   head.epoch = reader.u32();
   head.origin = reader.u32();
   head.id = reader.count();
+  head.attempt = reader.u16();
   head.ageMs = reader.u32();
   const op = reader.u8();
   if (op < 1 || op > 13) throw badFrame(`its operation ${op} is unknown`);
@@ -66,9 +70,10 @@ export function readRequest(reader: FrameReader, head: RequestHead, request: Sto
   request.noreply = false;
 }
 
-export function writeReply(writer: FrameWriter, id: number, reply: StoreReply): void {
+export function writeReply(writer: FrameWriter, id: number, attempt: number, reply: StoreReply): void {
   writer.begin(PeerFrame.response);
   writer.f64(id);
+  writer.u16(attempt);
   writer.u8(reply.status);
   switch (reply.status) {
     case StatusCode.hit:
@@ -89,14 +94,15 @@ export function writeReply(writer: FrameWriter, id: number, reply: StoreReply): 
   writer.end();
 }
 
-export function writeMoved(writer: FrameWriter, id: number): void {
+export function writeMoved(writer: FrameWriter, id: number, attempt: number): void {
   writer.begin(PeerFrame.response);
   writer.f64(id);
+  writer.u16(attempt);
   writer.u8(movedStatus);
   writer.end();
 }
 
-/** Reads what follows id and status. */
+/** Reads what follows id, attempt and status. */
 export function readReply(reader: FrameReader, status: number, reply: StoreReply): void {
   reply.status = status as Status;
   reply.message = undefined;

@@ -51,7 +51,7 @@ export class Requests {
   readonly #reader = new FrameReader();
   readonly #reply = new StoreReply();
   #spare: PendingRequest | undefined;
-  readonly #head: RequestHead = { keyspace: 0, partition: 0, epoch: 0, origin: 0, id: 0, ageMs: 0 };
+  readonly #head: RequestHead = { keyspace: 0, partition: 0, epoch: 0, origin: 0, id: 0, attempt: 0, ageMs: 0 };
   /** Requests that had to be sent more than once. */
   retried = 0;
 
@@ -138,6 +138,7 @@ export class Requests {
     head.ageMs = pending.tries === 0 ? 0 : Math.max(1, Math.ceil(now - pending.startedAt));
     if (pending.tries > 0) this.retried++;
     pending.tries++;
+    head.attempt = pending.tries & 0xffff;
     pending.sentAt = now;
     writeRequest(writer, head, request);
   }
@@ -146,9 +147,13 @@ export class Requests {
     const reader = this.#reader;
     reader.reset(bytes, start, end);
     const id = reader.count();
+    const attempt = reader.u16();
     const status = reader.u8();
     const pending = this.#pending.get(id);
     if (pending === undefined) return;
+    // Of several tries only the last one's answer ends a write. An earlier one that changed nothing is in no log: if its
+    // answer (an incr of a missing key, say) ended the request, the later try, still on its way, could yet change something.
+    if (attempt !== (pending.tries & 0xffff) && pending.request?.op !== Op.get) return;
     if (status === movedStatus) {
       if (pending.target === from) pending.moved();
       return;
@@ -201,7 +206,7 @@ export class Requests {
       for (const pending of this.#pending.values()) {
         if (now - pending.startedAt >= this.#timeoutMs) this.#expire(pending);
         else if (now - pending.startedAt < resendAfterMs) break;
-        else if (pending.target !== undefined && pending.target !== this.#around.self && now - pending.sentAt >= resendAfterMs) this.#dispatch(pending);
+        else if (pending.target !== undefined && pending.target !== this.#around.self && now - pending.sentAt >= resendAfterMs * pending.tries) this.#dispatch(pending);
       }
     }
     this.#timer = this.#clock.at(now + sweepMs, () => this.#sweep());
