@@ -5,7 +5,7 @@
  */
 import { messageOf } from '../base/errors.ts';
 import { FrameReader } from '../core/wire/frame-reader.ts';
-import { FrameSplitter } from '../core/wire/frame-splitter.ts';
+import { frameBytesMax, FrameSplitter } from '../core/wire/frame-splitter.ts';
 import { FrameWriter } from '../core/wire/frame-writer.ts';
 import type { Address } from '../ports/address.ts';
 import { formatAddress } from '../ports/address.ts';
@@ -41,6 +41,9 @@ const pingEveryMs = 1000;
 const pongTimeoutMs = 3000;
 const helloTimeoutMs = 5000;
 const incomingMax = 4096;
+/** A hello is a few names. */
+const helloBytesMax = 4096;
+const strangerLogEveryMs = 1000;
 /** A peer that takes this much without reading is cut off; replication and consensus start over with it. */
 const bufferedBytesMax = 256 << 20;
 
@@ -81,6 +84,8 @@ export class Peers {
   #closed = false;
   #timer: Timer | undefined;
   framesRefused = 0;
+  #strangerLoggedAt = Number.NEGATIVE_INFINITY;
+  #strangersUnlogged = 0;
 
   constructor(options: PeersOptions, streams: Streams, clock: Clock, log: Log, handlers: PeerHandlers) {
     this.#options = options;
@@ -315,7 +320,8 @@ export class Peers {
     }
     this.#incomingCount++;
     this.#anonymous.add(stream);
-    const splitter = new FrameSplitter();
+    // Whoever has not said who it is may not make us hold much.
+    const splitter = new FrameSplitter(helloBytesMax);
     const reader = new FrameReader();
     let from: string | undefined;
     let open = true;
@@ -327,7 +333,7 @@ export class Peers {
         const refusal = type === PeerFrame.hello ? this.#checkHello(reader) : { code: 'NO_HELLO', message: 'the first frame is no hello: this port is for Troupe nodes only' };
         if (typeof refusal === 'object') {
           open = false;
-          this.framesRefused++;
+          this.#noteStranger(stream.remote, `${refusal.code}: ${refusal.message}`);
           const answer = new FrameWriter(256);
           answer.begin(PeerFrame.refuse);
           answer.text(refusal.code);
@@ -338,6 +344,7 @@ export class Peers {
           return;
         }
         from = refusal;
+        splitter.limit = frameBytesMax;
         giveUp.cancel();
         this.#anonymous.delete(stream);
         // What an older connection of this node still holds must not be taken after what comes on this one.
@@ -370,8 +377,7 @@ export class Peers {
           splitter.push(bytes, onFrame);
         } catch (error) {
           open = false;
-          this.framesRefused++;
-          this.#log.warn('closed a connection that sent what no node sends', { peer: from ?? '', address: formatAddress(stream.remote), reason: messageOf(error) });
+          this.#noteStranger(stream.remote, messageOf(error), from);
           stream.destroy();
         }
       },
@@ -383,6 +389,19 @@ export class Peers {
         if (from !== undefined && this.#incoming.get(from) === stream) this.#incoming.delete(from);
       },
     });
+  }
+
+  /** One line a second at most: whoever sends rubbish must not fill the log as well. */
+  #noteStranger(remote: Address, reason: string, peer: string = ''): void {
+    this.framesRefused++;
+    const now = this.#clock.now();
+    if (now - this.#strangerLoggedAt < strangerLogEveryMs) {
+      this.#strangersUnlogged++;
+      return;
+    }
+    this.#log.warn('closed a connection that sent what no node sends', { peer, address: formatAddress(remote), reason, unlogged: this.#strangersUnlogged });
+    this.#strangerLoggedAt = now;
+    this.#strangersUnlogged = 0;
   }
 
   /** The peer's name, or why it is refused. */

@@ -8,12 +8,13 @@ export const frameBytesMax: number = 64 << 20;
  * that spans chunks is copied. Holds at most one frame, and grows with what has come, not with what was announced.
  */
 export class FrameSplitter {
-  readonly #limit: number;
+  /** Of the frames that begin from now on. */
+  limit: number;
   #held: Uint8Array = new Uint8Array(0);
   #heldLength = 0;
 
   constructor(limit: number = frameBytesMax) {
-    this.#limit = limit;
+    this.limit = limit;
   }
 
   /**
@@ -39,7 +40,7 @@ export class FrameSplitter {
     let at = start;
     while (end - at >= 5) {
       const length = (((bytes[at] as number) << 24) | ((bytes[at + 1] as number) << 16) | ((bytes[at + 2] as number) << 8) | (bytes[at + 3] as number)) >>> 0;
-      if (length < 1 || length > this.#limit) throw badFrame(`it is announced with ${length} bytes; 1 to ${this.#limit} are accepted`);
+      if (length < 1 || length > this.limit) throw badFrame(`it is announced with ${length} bytes; 1 to ${this.limit} are accepted`);
       const frameEnd = at + 4 + length;
       if (frameEnd > end) break;
       onFrame(bytes[at + 4] as number, bytes, at + 5, frameEnd);
