@@ -88,7 +88,7 @@ export class Copy {
     }
     // Only a copy that is there from the partition's beginning may start empty. One that is merely in sync and was never
     // filled has lost what it held (it was dropped and made anew while its node's map was behind).
-    if (role.founding && !this.complete && this.#fresh) this.#startEmpty(role.emptySince);
+    if (role.founding && !this.complete && this.#fresh) this.#startEmpty(now, role.emptySince);
     if (role.epoch > this.epoch) this.#ackTo = undefined;
     if (!role.isPrimary) {
       this.epoch = role.epoch;
@@ -108,11 +108,12 @@ export class Copy {
     this.primary.begin(now, role.followers);
   }
 
-  #startEmpty(since: number): void {
+  #startEmpty(now: number, since: number): void {
     this.table.clear();
-    // Versions must not repeat those of the data that was lost.
-    const base = since > 1 ? since * 0x1_0000_0000 : 0;
-    this.log.reset(base, since > 1 ? since : 0, Number.NEGATIVE_INFINITY);
+    // After a loss versions must not repeat those of the lost data, and nobody knows any more which requests took effect.
+    const isAfterLoss = since > 1;
+    const base = isAfterLoss ? since * 0x1_0000_0000 : 0;
+    this.log.reset(base, isAfterLoss ? since : 0, isAfterLoss ? now : Number.NEGATIVE_INFINITY);
     this.commitSeq = base;
     this.appliedSeq = base;
     this.complete = true;
