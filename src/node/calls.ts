@@ -26,12 +26,14 @@ export class Calls {
   readonly #handlers = new Map<string, CallHandler>();
   readonly #open = new Map<number, OpenCall>();
   readonly #reader = new FrameReader();
-  #nextId = 1;
+  #nextId: number;
   #serving = 0;
 
-  constructor(peers: Peers, clock: Clock) {
+  /** @param firstId random: an answer to a call of this node's dead predecessor must not fit one of ours */
+  constructor(peers: Peers, clock: Clock, firstId: number) {
     this.#peers = peers;
     this.#clock = clock;
+    this.#nextId = firstId;
   }
 
   handle(method: string, handler: CallHandler): void {

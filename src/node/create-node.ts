@@ -22,6 +22,7 @@ import { loadIdentity, storeIdentity } from './identity.ts';
 import type { Identity } from './identity.ts';
 import { KeyspaceClient } from './keyspace-client.ts';
 import { Leader } from './leader.ts';
+import type { NodeWishes } from './leader.ts';
 import type { AppConfig, Keyspace, Node, NodeOptions, NodePorts, NodeStatus, PartitionView } from './node-types.ts';
 import { PeerFrame } from './peer-frames.ts';
 import { Peers } from './peers.ts';
@@ -37,6 +38,7 @@ const joinEveryMs = 1000;
 const healEveryMs = 10_000;
 const submitTimeoutMs = 10_000;
 const submitRetryMs = 50;
+const wishesRetryMs = 500;
 const leaveTimeoutMs = 10_000;
 const deadRememberedMax = 1000;
 
@@ -159,7 +161,7 @@ class TroupeNode implements Node {
   }
 
   #openPeers(): void {
-    const { clock, peerStreams } = this.#ports;
+    const { clock, peerStreams, random } = this.#ports;
     this.#peers = new Peers({ name: this.name, instance: this.#instance, clusterId: () => this.#clusterId() }, peerStreams, clock, this.#log, {
       onFrame: (from, type, bytes, start, end) => this.#onFrame(from, type, bytes, start, end),
       onConnected: (name) => {
@@ -183,19 +185,20 @@ class TroupeNode implements Node {
         this.#consensus?.endOfTurn();
       },
     });
-    this.#calls = new Calls(this.#peers, clock);
+    this.#calls = new Calls(this.#peers, clock, random.uint32());
     this.#calls.handle('register', async (_from, payload) => await this.#registerOther(payload as Registration));
     this.#calls.handle('command', async (_from, payload) => await this.#commandFromOther(payload as Command));
     this.#calls.handle('in-sync', async (_from, payload) => this.#leaderOrThrow().inSync(payload as InSyncChange[]));
     this.#calls.handle('dead', async (_from, payload) => this.#leaderOrThrow().noteDead(...(payload as [string, string])));
     this.#calls.handle('left', async (from, payload) => this.#leaderOrThrow().left(from, payload as string));
+    this.#calls.handle('wishes', async (from, payload) => this.#leaderOrThrow().noteWishes(from, payload as NodeWishes));
     this.#calls.handle('promise', async (from, payload) => this.#bootstrap?.promise(from, payload as string) ?? false);
     this.#calls.handle('handover', async (_from, payload) => this.#apps?.handover(...(payload as [string, number])) ?? null);
     this.#calls.handle('transfer-leadership', async (_from, payload) => this.#transferHere(payload as string | null));
   }
 
   #openStore(): void {
-    const { clock } = this.#ports;
+    const { clock, random } = this.#ports;
     this.#store = new StoreHost(this.name, this.#peers, clock, this.#log, {
       hasRights: (now) => this.#session?.hasRights(now) === true,
       requestInSync: (changes) => this.#requestInSync(changes),
@@ -205,6 +208,7 @@ class TroupeNode implements Node {
       self: this.name,
       hasRights: (now) => this.#session?.hasRights(now) === true,
       origin: () => this.#session?.lastSession || this.#strangeOrigin,
+      firstId: random.uint32() * 0x10_0000 + 1,
     }, this.#options.requestTimeoutMs ?? 10_000);
   }
 
@@ -240,7 +244,7 @@ class TroupeNode implements Node {
         for (const wake of this.#readyWaiters) wake();
       },
       onLost: () => this.#apps?.revokeAll(),
-      onRenewed: () => this.#apps?.renewed(),
+      onRenewed: () => this.#apps?.renewed((this.#session?.lease.validUntil ?? 0) - this.#ports.clock.now()),
       appliedIndex: () => consensus.raft.appliedIndex,
       onRefused: (error) => {
         // Before it ever belonged there is nothing to lose: the operator should see it at once.
@@ -392,6 +396,7 @@ class TroupeNode implements Node {
         isConnected: (name) => this.#peers.isConnected(name),
       },
     );
+    this.#leader.noteWishes(this.name, this.#wishes());
     this.#leader.start();
     this.#noteLeader();
   }
@@ -407,7 +412,21 @@ class TroupeNode implements Node {
     const leader = this.#consensus?.leaderName;
     if (leader === this.#lastLeader) return;
     this.#lastLeader = leader;
-    if (leader !== undefined) this.#session?.leaderChanged();
+    if (leader === undefined) return;
+    this.#session?.leaderChanged();
+    if (leader !== this.name) void this.#tellWishes(leader);
+  }
+
+  /** Another may have been leader when this node registered, and have told nobody what it wants. */
+  async #tellWishes(leader: string): Promise<void> {
+    while (!this.#isClosed && this.#lastLeader === leader) {
+      try {
+        await this.#calls.call(leader, 'wishes', this.#wishes());
+        return;
+      } catch {
+        await this.#sleep(wishesRetryMs);
+      }
+    }
   }
 
   #leaderOrThrow(): Leader {
@@ -464,17 +483,21 @@ class TroupeNode implements Node {
     writer?.end();
   }
 
-  #registration(resumes: number): Registration {
-    const gossip = this.#gossip as Gossip;
-    const host = gossip.local.address.host;
-    const specs: AppSpec[] = this.#options.apps.map((app) => ({
+  #wishes(): NodeWishes {
+    const apps: AppSpec[] = this.#options.apps.map((app) => ({
       name: app.name, tiers: app.nodes.map((tier) => (typeof tier === 'string' ? [tier] : [...tier])), failoverTimeoutMs: app.failoverTimeoutMs ?? 0, takeover: app.takeover ?? 'automatic',
       stopTimeoutMs: app.stopTimeoutMs ?? 10_000, startTimeoutMs: app.startTimeoutMs ?? 30_000,
     }));
+    return { keyspaces: this.#options.keyspaces, apps };
+  }
+
+  #registration(resumes: number): Registration {
+    const gossip = this.#gossip as Gossip;
+    const host = gossip.local.address.host;
     return {
       name: this.name, raftId: (this.#consensus as Consensus).raft.id, instance: this.#instance, peer: { host, port: this.#peerAddress.port }, gossip: gossip.local.address,
       zone: this.#options.zone, eligible: this.#options.voter, storage: this.#options.storage, version: this.#options.version, clusterId: this.#clusterId(), resumes,
-      offers: Object.fromEntries(this.#options.apps.map((app) => [app.name, appDigest(app)])), keyspaces: this.#options.keyspaces, apps: specs,
+      offers: Object.fromEntries(this.#options.apps.map((app) => [app.name, appDigest(app)])), ...this.#wishes(),
     };
   }
 

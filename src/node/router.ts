@@ -31,6 +31,11 @@ export interface RouterSurroundings {
   hasRights(now: number): boolean;
   /** The node's session number, or a random number while it never had one: the first half of a request's name. */
   origin(): number;
+  /**
+   * Where this process begins to number its requests: random, at most 2^52. A primary may answer a request of this node's
+   * dead predecessor over the new process's connection; the number must not be one of ours.
+   */
+  readonly firstId: number;
 }
 
 /** All requests of this node that have no answer yet, whichever keyspace they are for. */
@@ -45,7 +50,7 @@ export class Requests {
   readonly #homeless = new Set<PendingRequest>();
   #pendingBytes = 0;
   #sweeps = 0;
-  #nextId = 1;
+  #nextId: number;
   #timer: Timer | undefined;
   #closed = false;
   readonly #reader = new FrameReader();
@@ -61,6 +66,7 @@ export class Requests {
     this.#clock = clock;
     this.#around = around;
     this.#timeoutMs = timeoutMs;
+    this.#nextId = around.firstId;
     this.#sweep();
   }
 
