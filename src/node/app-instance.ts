@@ -12,8 +12,8 @@ export const handoverBytesMax: number = 16 << 20;
 export interface RunningApp {
   /** Settles when it has ended without being asked to, with the reason. */
   readonly ended: Promise<string>;
-  /** The node's lease was prolonged. */
-  renew(): void;
+  /** The node's lease was prolonged, and holds for this long from now (ms). */
+  renew(leftMs: number): void;
   /** Ends it within the bound, by force if it can; gives the packed state to hand over. */
   stop(timeoutMs: number): Promise<Uint8Array | undefined>;
   /** It must not act any more, from this moment on. */
@@ -135,7 +135,8 @@ export async function startCommand(config: AppConfig, start: StartOptions, nodeN
   }
   return {
     ended: exit.then((how) => (asked ? 'it was stopped' : `its command ${describeExit(how)}`)),
-    renew: () => child?.renew(),
+    // Counted from when the node's renewal was sent: a grant that was long on its way must not keep the command alive longer than the node.
+    renew: (leftMs) => child?.renew(leftMs),
     revoke: () => {
       asked = true;
       child?.kill();

@@ -42,6 +42,8 @@ interface Slot {
   restarts: number[];
   /** The end of the life before: the next one waits for it. */
   lastStop: Promise<unknown>;
+  /** Settles when the start that is under way has come to an end, and what it started too late has stopped again. */
+  starting: Promise<unknown>;
 }
 
 export class AppsRunner {
@@ -60,7 +62,7 @@ export class AppsRunner {
     this.#log = log;
     this.#around = around;
     for (const config of configs) {
-      this.#slots.set(config.name, { config, epoch: 0, state: 'empty', running: undefined, life: 0, error: '', hasState: false, reportedAt: Number.NEGATIVE_INFINITY, restarts: [], lastStop: Promise.resolve() });
+      this.#slots.set(config.name, { config, epoch: 0, state: 'empty', running: undefined, life: 0, error: '', hasState: false, reportedAt: Number.NEGATIVE_INFINITY, restarts: [], lastStop: Promise.resolve(), starting: Promise.resolve() });
     }
     this.#tick();
   }
@@ -72,9 +74,9 @@ export class AppsRunner {
     this.reconcile();
   }
 
-  /** The lease was prolonged. */
-  renewed(): void {
-    for (const slot of this.#slots.values()) slot.running?.renew();
+  /** The lease was prolonged: it holds for this long from now (ms). */
+  renewed(leftMs: number): void {
+    for (const slot of this.#slots.values()) slot.running?.renew(leftMs);
   }
 
   /** The lease ran out: everything ends at once, before anybody else may start it. */
@@ -141,10 +143,11 @@ export class AppsRunner {
     const life = ++slot.life;
     this.#log.info('starting an app', { app: app.name, type, from: app.from, epoch: app.epoch });
     const isCurrent = (): boolean => slot.life === life;
-    this.#run(slot, app, type, isCurrent).then(
-      (running) => {
+    slot.starting = this.#run(slot, app, type, slot.lastStop, isCurrent).then(
+      async (running) => {
         if (!isCurrent()) {
           running.revoke();
+          await this.#stopLate(slot, running);
           return;
         }
         slot.running = running;
@@ -157,12 +160,21 @@ export class AppsRunner {
     );
   }
 
-  async #run(slot: Slot, app: AppEntry, type: AppStartType, isCurrent: () => boolean): Promise<RunningApp> {
+  /** Modules get their chance to clean up. */
+  async #stopLate(slot: Slot, running: RunningApp): Promise<void> {
+    try {
+      await running.stop(slot.config.stopTimeoutMs ?? 10_000);
+    } catch (error) {
+      this.#log.warn('an app that was taken away did not stop in order', { app: slot.config.name, error: messageOf(error) });
+    }
+  }
+
+  async #run(slot: Slot, app: AppEntry, type: AppStartType, before: Promise<unknown>, isCurrent: () => boolean): Promise<RunningApp> {
     const { config } = slot;
     const wanted = type !== 'local' && app.handoverEpoch !== undefined && app.handoverFrom !== undefined;
     const handover = wanted ? await this.#around.fetchHandover(app.handoverFrom as string, app.name, app.handoverEpoch as number) : undefined;
     const start = { type, from: app.from, epoch: app.epoch, handover };
-    await slot.lastStop;
+    await before;
     if (!isCurrent()) throw new Error('it was taken away again');
     if (config.command !== undefined) return await startCommand(config, start, this.#around.self, this.#around.command(), this.#clock, this.#log);
     return await startModule(config, start, this.#around.appNode(config, isCurrent), this.#around.load, this.#clock, this.#log.child({ app: app.name }));
@@ -219,13 +231,14 @@ export class AppsRunner {
     if (slot.state === 'empty') return;
     slot.life++;
     const { running, config } = slot;
+    // The next life must not begin beside one that is just beginning.
+    if (slot.state === 'starting') slot.lastStop = slot.starting;
     slot.running = undefined;
     slot.state = 'empty';
     if (running === undefined) return;
     running.revoke();
     this.#log.info('an app is taken from this node', { app: config.name, epoch: slot.epoch });
-    // Modules get their chance to clean up; nobody waits for it.
-    slot.lastStop = running.stop(config.stopTimeoutMs ?? 10_000).catch((error: unknown) => this.#log.warn('an app that was taken away did not stop in order', { app: config.name, error: messageOf(error) }));
+    slot.lastStop = this.#stopLate(slot, running);
   }
 
   #tick(): void {

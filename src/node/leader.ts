@@ -37,6 +37,12 @@ interface Renewal {
   readonly round: number;
 }
 
+/** What a node's configuration wants the cluster to have. */
+export interface NodeWishes {
+  readonly keyspaces: Readonly<Record<string, KeyspaceOptions>>;
+  readonly apps: readonly AppSpec[];
+}
+
 const voterGraceMs = 5000;
 const learnerLagMax = 100;
 
@@ -48,8 +54,8 @@ export class Leader {
   readonly #around: LeaderSurroundings;
   readonly #sessions: SessionTable;
   readonly #decisions: Decisions;
-  readonly #keyspaces = new Map<string, KeyspaceOptions>();
-  readonly #apps = new Map<string, AppSpec>();
+  /** What each node asked for, as far as this leader was told. */
+  readonly #wishes = new Map<string, NodeWishes>();
   readonly #closing = new Set<string>();
   readonly #goneSince = new Map<string, number>();
   #waiting: Renewal[] = [];
@@ -100,7 +106,7 @@ export class Leader {
     if (registration.clusterId !== '' && map.clusterId !== '' && registration.clusterId !== map.clusterId) {
       throw new TroupeError('OTHER_CLUSTER', `node '${registration.name}' holds data of cluster ${registration.clusterId}, this is cluster ${map.clusterId}: start it with an empty data directory, or in its own cluster`, {});
     }
-    this.#noteWishes(registration);
+    this.noteWishes(registration.name, registration);
     const { voters, learners } = raft.configuration;
     if (!voters.includes(registration.raftId) && !learners.includes(registration.raftId)) {
       // A directory that was lost with its log can never vote again: its old identity leaves, by and by, as an orphan.
@@ -123,9 +129,23 @@ export class Leader {
     throw new TroupeError('NAME_TAKEN', `the name '${registration.name}' belongs to a live node at ${old.host}:${old.port}: give the node at ${registration.peer.host}:${registration.peer.port} another name, or stop the other one`, { name: registration.name });
   }
 
-  #noteWishes(registration: Registration): void {
-    for (const [name, options] of Object.entries(registration.keyspaces)) this.#keyspaces.set(name, this.#keyspaces.get(name) ?? options);
-    for (const spec of registration.apps) this.#apps.set(spec.name, this.#apps.get(spec.name) ?? spec);
+  /** Told at registration, and anew to each new leader: it may have been another that the node registered with. */
+  noteWishes(node: string, wishes: NodeWishes): void {
+    this.#wishes.set(node, { keyspaces: wishes.keyspaces, apps: wishes.apps });
+    this.#decide();
+  }
+
+  /** Where nodes differ, the earliest counts; for apps, a live node before others. */
+  #mergedWishes(): { keyspaces: Map<string, KeyspaceOptions>; apps: Map<string, AppSpec> } {
+    const keyspaces = new Map<string, KeyspaceOptions>();
+    const apps = new Map<string, AppSpec>();
+    const { nodes } = this.#consensus.map;
+    const order = [...this.#wishes].toSorted(([a], [b]) => Number(nodes[b]?.live === true) - Number(nodes[a]?.live === true));
+    for (const [, wishes] of order) {
+      for (const [name, options] of Object.entries(wishes.keyspaces)) if (!keyspaces.has(name)) keyspaces.set(name, options);
+      for (const spec of wishes.apps) if (!apps.has(spec.name)) apps.set(spec.name, spec);
+    }
+    return { keyspaces, apps };
   }
 
   renew(node: string, session: number, round: number): void {
@@ -213,7 +233,7 @@ export class Leader {
 
   #decide(): void {
     if (this.#deciding || this.#stopped || !this.#consensus.leading) return;
-    const commands = this.#decisions.decide(this.#clock.now(), this.#consensus.map, { keyspaces: this.#keyspaces, apps: this.#apps });
+    const commands = this.#decisions.decide(this.#clock.now(), this.#consensus.map, this.#mergedWishes());
     if (commands.length === 0) return;
     this.#deciding = true;
     void Promise.all(commands.map((command) => this.#consensus.propose(command))).then((outcomes) => {

@@ -22,13 +22,18 @@ export interface DecisionOptions {
 
 export const defaultDecisionOptions: DecisionOptions = { expect: 1, bootGraceMs: 3000, healAfterMs: 30_000, appRetryMs: 1000 };
 
-/** What nodes have asked for when they registered, beyond what the map has. */
+/** What nodes have asked for; the specification of an app is that of a live node if any has it. */
 export interface Wishes {
   readonly keyspaces: ReadonlyMap<string, KeyspaceOptions>;
   readonly apps: ReadonlyMap<string, AppSpec>;
 }
 
 const transfersAtOnce = 16;
+
+/** In what the nodes' digests cover. */
+function differs(a: AppSpec, b: AppSpec): boolean {
+  return JSON.stringify([a.tiers, a.failoverTimeoutMs, a.takeover]) !== JSON.stringify([b.tiers, b.failoverTimeoutMs, b.takeover]);
+}
 
 export class Decisions {
   readonly #options: DecisionOptions;
@@ -83,8 +88,17 @@ export class Decisions {
       if (map.keyspaces[name] !== undefined || storage.length === 0) continue;
       commands.push({ type: 'create-keyspace', name, options, copies: desiredPlacement(name, options.partitions, options.replicas, storage) });
     }
-    for (const [name, spec] of wishes.apps) if (map.apps[name] === undefined) commands.push({ type: 'define-app', spec });
+    for (const [name, spec] of wishes.apps) {
+      const app = map.apps[name];
+      if (app === undefined || (this.#agreed(map, name) && differs(app.spec, spec))) commands.push({ type: 'define-app', spec });
+    }
     return commands;
+  }
+
+  /** All live nodes that have the app are configured alike: a changed list counts once the last of them has it. */
+  #agreed(map: ClusterMap, app: string): boolean {
+    const digests = new Set(Object.values(map.nodes).filter((node) => node.live).map((node) => node.offers[app]).filter((digest) => digest !== undefined));
+    return digests.size === 1;
   }
 
   #decideApp(now: number, map: ClusterMap, app: AppEntry, booted: boolean): Command | undefined {
