@@ -104,50 +104,49 @@ async function loadEntries() {
 
 /** Lets it happen, waits until the cluster is whole again as far as it can be, and writes down what it cost. */
 async function misfortune(what, node, happen) {
-  const startsBefore = output.starts.length;
+  const epochBefore = output.newest.epoch;
   const role = `${node === runner() ? 'runs Wikipedy' : 'runs nothing'}, primary of ${(await primaries())[node] ?? 0} of ${partitionCount} partitions`;
   say('');
   say(`=== ${what}: ${node} (${role})`);
   const begin = performance.now();
-  const appGapMs = await happen(agent(node), startsBefore);
+  const appGapMs = await happen(agent(node), epochBefore);
   await pause(1500);
   const event = { what, node, longestPauseMs: round(traffic.longestPauseMs(begin, performance.now())), appGapMs };
   events.push(event);
   say(`    longest pause of a request ${event.longestPauseMs} ms${appGapMs === null ? '' : `, Wikipedy was away for ${appGapMs} ms`}, failed requests so far ${traffic.failed}`);
 }
 
-async function killRunner(victim, startsBefore) {
+async function killRunner(victim, epochBefore) {
   const at = await victim.kill();
-  const start = await nextStart(startsBefore, 10_000);
+  const start = await nextStart(epochBefore, 10_000);
   await until(async () => (await status()).partitions.withoutPrimary === 0, 10_000, 'every partition has a primary again');
   return round(start.at - at);
 }
 
 /** The gap of a takeover lies between the old instance's end and the new one's start. */
-async function bringBack(returning, startsBefore) {
+async function bringBack(returning, epochBefore) {
   const highest = returning.name === 'master';
-  const runs = output.newest;
   output.ready.delete(returning.name);
   returning.start();
   await until(() => output.ready.has(returning.name), 15_000, `${returning.name} is ready again`);
   if (!highest) return null;
-  const start = await nextStart(startsBefore, 15_000);
-  return round(start.at - (output.stops.get(runs.epoch) ?? start.at));
+  const start = await nextStart(epochBefore, 15_000);
+  return round(start.at - (output.stops.get(epochBefore) ?? start.at));
 }
 
-async function freezeRunner(victim, startsBefore) {
+async function freezeRunner(victim, epochBefore) {
   for (const key of staleKeys) await write(key, 'before');
   const questions = await FrozenQuestions.open(victim.ports.memcached);
   const printedBefore = output.ranTwice;
   const at = victim.freeze();
-  const start = await nextStart(startsBefore, 10_000);
+  const start = await nextStart(epochBefore, 10_000);
   for (const key of staleKeys) await write(key, 'after');
   await pause(Math.max(0, at + 4000 - performance.now()));
   questions.ask();
   victim.thaw();
   say(`    SIGCONT: ${victim.name} goes on, with ${staleKeys.length} questions in its socket about keys that have changed since`);
   const { answered, stale, refusals } = await questions.stale(12_000);
-  const took = victim.name === 'master' ? await nextStart(startsBefore + 1, 15_000) : undefined;
+  const took = victim.name === 'master' ? await nextStart(start.epoch, 15_000) : undefined;
   say(`    it answered ${answered} of ${staleKeys.length} questions, ${stale} of them with something old${refusals.length === 0 ? '' : `, ${refusals.length} with "${refusals[0]}"`}; it printed ${output.ranTwice - printedBefore} lines that were not its to print${took === undefined ? '' : '; it has taken Wikipedy back'}`);
   traffic.wrong += stale;
   return round(start.at - at);
@@ -159,9 +158,11 @@ function runner() {
   return output.newest?.node;
 }
 
-async function nextStart(startsBefore, timeoutMs) {
-  await until(() => output.starts.length > startsBefore, timeoutMs, 'Wikipedy starts on another node');
-  return output.starts[startsBefore];
+/** The first start under a newer epoch. (A node whose lease ran out for a moment starts the app anew under the same one.) */
+async function nextStart(epochBefore, timeoutMs) {
+  const newer = () => output.starts.find((start) => start.epoch > epochBefore);
+  await until(() => newer() !== undefined, timeoutMs, 'Wikipedy starts on another node');
+  return newer();
 }
 
 async function status() {

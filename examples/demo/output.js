@@ -58,6 +58,7 @@ export class Output {
     const start = startOf(text, node);
     const newest = this.newest;
     if (start !== undefined) {
+      if (epoch === newest?.epoch && node === newest.node) start.type = 'local';
       // The same epoch once more is the same node that begins anew after it had stopped; anything older is a second one.
       if (newest !== undefined && (epoch < newest.epoch || (epoch === newest.epoch && node !== newest.node))) this.#wrong(line);
       this.starts.push({ app: 'wikipedy', node, ...start, epoch, number, at });
