@@ -2,7 +2,7 @@ import { lookup } from 'node:dns/promises';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { startStaticDiscovery } from './discovery/static.ts';
+import { startStaticDiscovery } from './static-hosts.ts';
 import { messageOf } from './base/errors.ts';
 import { aesGcmCipher } from './host/aes-gcm-cipher.ts';
 import { HostClock } from './host/clock.ts';

@@ -1,11 +1,11 @@
 import { TroupeError, messageOf } from '../base/errors.ts';
-import type { HttpAnswer, HttpClient } from '../host/http-client.ts';
+import type { KeptAnswer, KeptHttp } from '../host/kept-http.ts';
 import type { Address } from '../ports/address.ts';
 import type { Clock } from '../ports/clock.ts';
 
 export interface HostsOptions {
   readonly addresses: readonly Address[];
-  readonly http: HttpClient;
+  readonly http: KeptHttp;
   readonly clock: Clock;
   readonly timeoutMs: number;
   readonly token?: string;
@@ -34,7 +34,7 @@ export class Hosts {
   }
 
   /** Resolves for 2xx; rejects with the node's own error, UNKNOWN_OUTCOME, or NO_HOST when the time is up. */
-  async ask(question: Question): Promise<HttpAnswer> {
+  async ask(question: Question): Promise<KeptAnswer> {
     const { clock, timeoutMs, addresses } = this.#options;
     const deadline = clock.now() + timeoutMs;
     for (let attempt = 1; ; attempt++) {
@@ -57,14 +57,14 @@ export class Hosts {
     }
   }
 
-  #send(question: Question, address: Address, deadline: number): Promise<HttpAnswer> {
+  #send(question: Question, address: Address, deadline: number): Promise<KeptAnswer> {
     const { http, clock, token } = this.#options;
     const headers = { ...question.headers, ...(token === undefined ? {} : { authorization: `Bearer ${token}` }) };
     return http.send(address, { method: question.method, path: question.path, headers, timeoutMs: Math.max(1, deadline - clock.now()), ...(question.body === undefined ? {} : { body: question.body }) });
   }
 }
 
-function errorOf(answer: HttpAnswer): TroupeError {
+function errorOf(answer: KeptAnswer): TroupeError {
   try {
     const { error } = JSON.parse(new TextDecoder().decode(answer.body)) as { error: { code: string; message: string } };
     return new TroupeError(error.code, error.message, { status: answer.status });

@@ -1,7 +1,7 @@
 /** The remote client: a keyspace from outside the cluster, over the HTTP API of any of its nodes. */
 import { TroupeError } from '../base/errors.ts';
 import { HostClock } from '../host/clock.ts';
-import { HttpClient } from '../host/http-client.ts';
+import { KeptHttp } from '../host/kept-http.ts';
 import { parseAddress } from '../ports/address.ts';
 import { Hosts } from './hosts.ts';
 import { RemoteKeyspace } from './remote-keyspace.ts';
@@ -37,7 +37,7 @@ export interface Client {
  */
 export function connect(options: ConnectOptions): Client {
   if (options.hosts.length === 0) throw new TroupeError('BAD_ADDRESS', 'cannot connect: `hosts` is empty; name at least one node, for example 127.0.0.1:7380');
-  const http = new HttpClient(options.connectionCountMax ?? 64);
+  const http = new KeptHttp(options.connectionCountMax ?? 64);
   const hosts = new Hosts({
     addresses: options.hosts.map((text) => parseAddress(text, 7380)),
     http,

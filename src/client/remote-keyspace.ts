@@ -1,5 +1,5 @@
 import { TroupeError } from '../base/errors.ts';
-import type { HttpAnswer } from '../host/http-client.ts';
+import type { KeptAnswer } from '../host/kept-http.ts';
 import type { Hosts } from './hosts.ts';
 
 export interface RemoteEntry {
@@ -65,7 +65,7 @@ export class RemoteKeyspace {
     return answer === undefined ? undefined : BigInt((jsonOf(answer) as { value: string }).value);
   }
 
-  #write(method: string, key: string, value: Uint8Array | string, options: RemoteWriteOptions, headers: Record<string, string> = {}): Promise<HttpAnswer> {
+  #write(method: string, key: string, value: Uint8Array | string, options: RemoteWriteOptions, headers: Record<string, string> = {}): Promise<KeptAnswer> {
     const query = [options.ttlSeconds === undefined ? '' : `ttl=${options.ttlSeconds}`, options.flags === undefined ? '' : `flags=${options.flags}`].filter((part) => part !== '').join('&');
     return this.#hosts.ask({ method, path: `${this.#path(key)}${query === '' ? '' : `?${query}`}`, headers, body: typeof value === 'string' ? encoder.encode(value) : value, repeatable: false });
   }
@@ -85,6 +85,6 @@ async function unless<T, U>(code: string, instead: U, work: Promise<T>): Promise
   }
 }
 
-function jsonOf(answer: HttpAnswer): unknown {
+function jsonOf(answer: KeptAnswer): unknown {
   return JSON.parse(new TextDecoder().decode(answer.body));
 }

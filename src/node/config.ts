@@ -140,7 +140,8 @@ function nameProblems(raw: Record<string, unknown>): ConfigProblem[] {
     const entries = raw[section];
     if (!isMapping(entries)) return [];
     return Object.keys(entries).flatMap((name) => {
-      const problem = nameProblem(name);
+      // Serf's tags may be called anything; what JavaScript would trip over may not.
+      const problem = section === 'tags' && !(name in Object.prototype) ? undefined : nameProblem(name);
       return problem === undefined ? [] : [{ path: [section, name], message: problem }];
     });
   });
