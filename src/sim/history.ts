@@ -75,12 +75,20 @@ export class History {
     operation.returnedAt = now;
   }
 
-  /** All copies of a partition were lost and the operator accepted it: the key became absent between these places. */
-  wiped(now: number, key: string, called: number): void {
-    this.operations.push({
-      id: this.operations.length, node: '', kind: 'wipe', key, value: '', version: 0, called, calledAt: now, returned: this.mark(), returnedAt: now,
-      outcome: 'done', result: { status: 'deleted', value: '', version: 0 }, code: '',
-    });
+  /**
+   * All copies of a partition were lost and the operator accepted it: the keys became absent between place `called` and now.
+   * A write that is under way may have been carried out before, and then, as nobody remembers, once more.
+   */
+  wiped(now: number, keys: readonly string[], called: number): void {
+    const gone = new Set(keys);
+    const underWay = this.operations.filter((operation) => operation.outcome === 'open' && gone.has(operation.key) && operation.kind !== 'get' && operation.kind !== 'touch');
+    for (const operation of underWay) this.operations.push({ ...operation, id: this.operations.length, outcome: 'unknown', code: 'LOST', returned: Infinity, returnedAt: now });
+    for (const key of keys) {
+      this.operations.push({
+        id: this.operations.length, node: '', kind: 'wipe', key, value: '', version: 0, called, calledAt: now, returned: this.mark(), returnedAt: now,
+        outcome: 'done', result: { status: 'deleted', value: '', version: 0 }, code: '',
+      });
+    }
   }
 
   byKey(): Map<string, Operation[]> {

@@ -54,8 +54,9 @@ function appsUnsettled({ node }: RunningNode, apps: OnePlace): string | undefine
     if (app.phase !== 'running' || app.node === undefined) return `app ${app.name} is ${app.phase} on ${app.node ?? 'no node'}; last error: ${app.lastError ?? 'none'}`;
     const running = apps.activeOn(app.name);
     if (running.length !== 1 || running[0] !== app.node) return `app ${app.name} should run on ${app.node}, it runs on ${running.join() || 'no node'}`;
-    const best = app.spec.tiers[0] ?? [];
-    if (app.spec.takeover === 'automatic' && !best.includes(app.node)) return `app ${app.name} runs on ${app.node}, not on the best of its list (${best.join()})`;
+    // Where it failed it is not taken back to by itself, and a move by hand holds.
+    const best = app.spec.tiers.map((tier) => tier.filter((name) => !app.failedOn.includes(name))).find((tier) => tier.length > 0) ?? [];
+    if (app.spec.takeover === 'automatic' && !app.stays && !best.includes(app.node)) return `app ${app.name} runs on ${app.node}, not on the best of its list (${best.join()})`;
   }
   return undefined;
 }

@@ -212,10 +212,11 @@ class Run {
   #wipe(keyspace: string, partition: number): void {
     this.#lossesAccepted++;
     const mark = this.#lostMarks.get(`${keyspace}/${partition}`) ?? this.#history.mark();
-    for (const key of this.#workload.keys()) {
+    const isThere = (key: string): boolean => {
       const bytes = encodeUtf8(key);
-      if (partitionOf(hashKey(bytes, 0, bytes.length), this.#plan.keyspace.partitions) === partition) this.#history.wiped(this.#world.scheduler.now, key, mark);
-    }
+      return partitionOf(hashKey(bytes, 0, bytes.length), this.#plan.keyspace.partitions) === partition;
+    };
+    this.#history.wiped(this.#world.scheduler.now, this.#workload.keys().filter(isThere), mark);
   }
 
   // ---- the loop ---------------------------------------------------------------------------------------------------

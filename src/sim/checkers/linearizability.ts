@@ -16,7 +16,7 @@ export type Verdict =
   /** The search was given up after so many steps. */
   | { readonly type: 'undecided'; readonly steps: number };
 
-const stepsMax = 3_000_000;
+const stepsMax = 400_000;
 
 /** @param operations of one key, in any order */
 export function checkKey(operations: readonly Operation[], limit: number = stepsMax): Verdict {
@@ -55,7 +55,7 @@ class Search {
   #first = 0;
 
   constructor(operations: readonly Operation[], seed: number, limit: number) {
-    this.#operations = operations.filter((operation) => operation.outcome !== 'failed' && !(operation.outcome !== 'done' && isRead(operation))).toSorted((a, b) => a.called - b.called);
+    this.#operations = unobservedAlike(operations.filter((operation) => operation.outcome !== 'failed' && !(operation.outcome !== 'done' && isRead(operation)))).toSorted((a, b) => a.called - b.called);
     this.#isKnown = this.#operations.map((operation) => operation.outcome === 'done');
     this.#knownLeft = this.#isKnown.filter(Boolean).length;
     const random = new Prng(seed);
@@ -137,7 +137,19 @@ class Search {
       const after = stepKey(this.#states[state] as KeyState, this.#operations[i] as Operation)[0];
       if (after !== undefined && this.#stateId(after) === state) return [i];
     }
-    return [...callable, ...unknown.filter((i) => (this.#operations[i] as Operation).called < horizon)];
+    return [...callable, ...this.#unlike(unknown.filter((i) => (this.#operations[i] as Operation).called < horizon))];
+  }
+
+  /** Of those that would do the same the one that was called first: they can stand in for each other. */
+  #unlike(indices: readonly number[]): number[] {
+    const seen = new Set<string>();
+    return indices.filter((i) => {
+      const { kind, value, version } = this.#operations[i] as Operation;
+      const what = `${kind} ${version} ${value}`;
+      if (seen.has(what)) return false;
+      seen.add(what);
+      return true;
+    });
   }
 
   #place(index: number): void {
@@ -183,6 +195,17 @@ class Search {
       .toSorted((a, b) => a.returned - b.returned).slice(0, 8).map(describeOperation);
     return `no order explains the history: after ${this.#stuckAt} operations, the last of them\n  ${last.join('\n  ')}\nnone of these fits next:\n  ${left.join('\n  ')}`;
   }
+}
+
+const writesValue: readonly Operation['kind'][] = ['put', 'create', 'update', 'cas', 'append'];
+
+/** What an operation of unknown outcome wrote and nobody ever read may as well be any value that nobody ever reads. */
+function unobservedAlike(operations: readonly Operation[]): Operation[] {
+  const read = operations.flatMap(({ result }) => (result?.status === 'hit' ? [result.value] : []));
+  return operations.map((operation) => {
+    if (operation.outcome === 'done' || !writesValue.includes(operation.kind) || read.some((value) => value.includes(operation.value))) return operation;
+    return { ...operation, value: '(never read)' };
+  });
 }
 
 function isRead(operation: Operation): boolean {

@@ -30,7 +30,8 @@ export class OnePlace {
     const { app, node, epoch, instance, type } = life;
     if (!life.hasRights()) this.#report('one-place', `${node} starts app ${app} under epoch ${epoch} although its lease has run out`);
     const newest = this.#newest.get(app);
-    const again = newest !== undefined && newest.epoch === epoch && newest.instance === instance && type === 'local';
+    // After a failure there, or when its lease had run out for a moment, the same process may start it again.
+    const again = newest !== undefined && newest.epoch === epoch && newest.instance === instance;
     if (newest !== undefined && !again && epoch <= newest.epoch) {
       this.#report('app-epochs', `${node} starts app ${app} (${type}) under epoch ${epoch}; one was started under epoch ${newest.epoch} before`);
     }
