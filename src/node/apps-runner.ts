@@ -105,6 +105,7 @@ export class AppsRunner {
     if (app.epoch !== slot.epoch) {
       // What ran here under an older epoch is over.
       this.#revoke(slot);
+      slot.state = 'empty';
       slot.epoch = app.epoch;
       slot.error = '';
       slot.hasState = false;
@@ -228,7 +229,9 @@ export class AppsRunner {
   }
 
   #revoke(slot: Slot): void {
-    if (slot.state === 'empty') return;
+    // That it failed or stopped may have been reported already, and the report be on its way: under this epoch it never
+    // starts here again, even if the node loses its lease and gets it back before the report arrives.
+    if (slot.state === 'empty' || slot.state === 'failed' || slot.state === 'stopped') return;
     slot.life++;
     const { running, config } = slot;
     // The next life must not begin beside one that is just beginning.
