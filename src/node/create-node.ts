@@ -298,6 +298,10 @@ class TroupeNode implements Node {
       case 'name-conflict':
         this.#log.error('two nodes use the same name: give one of them another', { name: event.name, known: event.known, claimed: event.claimed });
         return;
+      case 'name-lost':
+        // A member keeps what it has; whoever never had the name must look for another.
+        if (!this.#wasReady) this.#fail(new TroupeError('NAME_TAKEN', `cannot join as '${this.name}': another live node has this name; give one of the two another name, or stop the other one`, { name: this.name }));
+        return;
       default: return;
     }
   }
@@ -438,7 +442,10 @@ class TroupeNode implements Node {
   async #registerOther(registration: Registration): Promise<{ session: number; clusterId: string }> {
     const leader = this.#leaderOrThrow();
     if (!isGoodName(registration.name)) throw new TroupeError('BAD_NAME', `cannot take in a node called '${String(registration.name)}'`, {});
-    this.#peers.want(registration.name, registration.peer);
+    const known = this.#map.nodes[registration.name];
+    const elsewhere = known !== undefined && (known.peer.host !== registration.peer.host || known.peer.port !== registration.peer.port);
+    // An impostor must not draw the connection of the live node that has the name to itself.
+    if (!(elsewhere && known.live && known.instance !== registration.instance && !this.#dead.has(known.instance))) this.#peers.want(registration.name, registration.peer);
     return await leader.register(registration);
   }
 

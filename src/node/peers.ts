@@ -57,6 +57,8 @@ class Outgoing {
   instance: string | undefined;
   /** It was seen alive and its death has not been reported yet. */
   aliveInstance: string | undefined;
+  /** Where it was seen: only what happens at this very address is evidence. */
+  aliveAt: Address | undefined;
   retryMs = retryMinMs;
   retryTimer: Timer | undefined;
   lastPongAt = 0;
@@ -111,7 +113,7 @@ export class Peers {
       peer = new Outgoing(name);
       this.#outgoing.set(name, peer);
     }
-    const changed = peer.address === undefined || peer.address.host !== address.host || peer.address.port !== address.port;
+    const changed = !isSame(peer.address, address);
     peer.address = address;
     peer.wanted = true;
     if (changed && peer.state === 'connecting') peer.stream?.destroy();
@@ -191,7 +193,8 @@ export class Peers {
     peer.retryTimer = undefined;
     if (this.#closed || !peer.wanted || peer.address === undefined) return;
     peer.state = 'connecting';
-    const stream = this.#streams.connect(peer.address, { timeoutMs: connectTimeoutMs });
+    const address = peer.address;
+    const stream = this.#streams.connect(address, { timeoutMs: connectTimeoutMs });
     peer.stream = stream;
     const splitter = new FrameSplitter(64 << 10);
     const reader = new FrameReader();
@@ -213,7 +216,7 @@ export class Peers {
         try {
           splitter.push(bytes, (type, body, start, end) => {
             reader.reset(body, start, end);
-            this.#onReply(peer, type, reader);
+            this.#onReply(peer, address, type, reader);
           });
         } catch (error) {
           this.#complain(peer, messageOf(error));
@@ -221,12 +224,12 @@ export class Peers {
         }
       },
       onClose: (reason, detail) => {
-        if (peer.stream === stream) this.#onClosed(peer, reason, detail);
+        if (peer.stream === stream) this.#onClosed(peer, address, reason, detail);
       },
     });
   }
 
-  #onReply(peer: Outgoing, type: number, reader: FrameReader): void {
+  #onReply(peer: Outgoing, address: Address, type: number, reader: FrameReader): void {
     if (type === PeerFrame.pong) {
       peer.lastPongAt = this.#clock.now();
       return;
@@ -240,20 +243,21 @@ export class Peers {
     if (type !== PeerFrame.welcome || peer.state !== 'connecting') return;
     reader.text();
     const instance = reader.text();
-    const before = peer.aliveInstance;
+    const before = isSame(peer.aliveAt, address) ? peer.aliveInstance : undefined;
     peer.instance = instance;
     peer.aliveInstance = instance;
+    peer.aliveAt = address;
     peer.state = 'open';
     peer.retryMs = retryMinMs;
     peer.complained = '';
     peer.lastPongAt = this.#clock.now();
-    // The address answers as another instance: the one before is dead.
+    // The address answers as another instance: the one before is dead. (At another address it may be an impostor.)
     if (before !== undefined && before !== instance) this.#handlers.onDead(peer.name, before);
     this.#log.debug('connected to a node', { peer: peer.name, instance });
     this.#handlers.onConnected(peer.name, instance);
   }
 
-  #onClosed(peer: Outgoing, reason: CloseReason, detail: string | undefined): void {
+  #onClosed(peer: Outgoing, address: Address, reason: CloseReason, detail: string | undefined): void {
     const wasOpen = peer.state === 'open';
     peer.state = 'idle';
     peer.stream = undefined;
@@ -263,7 +267,7 @@ export class Peers {
       this.#handlers.onDisconnected(peer.name);
     }
     if (this.#closed || !peer.wanted) return;
-    if (reason === 'refused') this.#noteRefused(peer);
+    if (reason === 'refused') this.#noteRefused(peer, address);
     else if (reason !== 'local' && !wasOpen && detail !== undefined) this.#complain(peer, detail);
     // An established connection that was cut is tried again at once: the answer tells a dead process from a bad network.
     const delay = wasOpen && (reason === 'end' || reason === 'reset') ? 0 : peer.retryMs;
@@ -277,9 +281,9 @@ export class Peers {
     }
   }
 
-  #noteRefused(peer: Outgoing): void {
+  #noteRefused(peer: Outgoing, address: Address): void {
     const dead = peer.aliveInstance;
-    if (dead === undefined) return;
+    if (dead === undefined || !isSame(peer.aliveAt, address)) return;
     peer.aliveInstance = undefined;
     this.#handlers.onDead(peer.name, dead);
   }
@@ -302,9 +306,7 @@ export class Peers {
         peer.stream?.destroy();
         continue;
       }
-      const writer = this.writer(peer.name);
-      writer?.begin(PeerFrame.ping);
-      writer?.end();
+      this.#ping(peer.name);
       peer.lastPingAt = now;
     }
     this.#timer = this.#clock.at(now + pingEveryMs, () => this.#heartbeat());
@@ -418,7 +420,19 @@ export class Peers {
     if (ours !== '' && clusterId !== '' && ours !== clusterId) {
       return { code: 'OTHER_CLUSTER', message: `node '${this.#options.name}' belongs to cluster ${ours}, not to ${clusterId}: two clusters were founded apart; empty the data directory of one side's nodes` };
     }
+    const known = this.#outgoing.get(from);
+    if (known?.state === 'open' && known.instance !== instance) {
+      // If that is no more than a connection that nobody has noticed to be dead, this brings it out; the newcomer will try again.
+      this.#ping(from);
+      return { code: 'NAME_TAKEN', message: `the name '${from}' belongs to a live node at ${known.address === undefined ? '?' : formatAddress(known.address)}: give one of the two another name, or stop the other one` };
+    }
     return from;
+  }
+
+  #ping(name: string): void {
+    const writer = this.writer(name);
+    writer?.begin(PeerFrame.ping);
+    writer?.end();
   }
 
   // ---- stop -------------------------------------------------------------------------------------------------------
@@ -437,4 +451,8 @@ export class Peers {
     for (const stream of [...this.#incoming.values(), ...this.#anonymous]) stream.destroy();
     await this.#listener?.close();
   }
+}
+
+function isSame(a: Address | undefined, b: Address): boolean {
+  return a !== undefined && a.host === b.host && a.port === b.port;
 }
