@@ -13,6 +13,7 @@ import { readConfig } from '../node/config.ts';
 import type { Node } from '../node/node-types.ts';
 import type { Address } from '../ports/address.ts';
 import { formatAddress } from '../ports/address.ts';
+import type { Clock } from '../ports/clock.ts';
 import { reloadConfig } from './reload.ts';
 
 export interface AgentArguments {
@@ -30,7 +31,7 @@ export async function runAgent(given: AgentArguments): Promise<number> {
   if (config.rpc !== undefined) log.warn("this version does not serve Serf's RPC: --rpc-addr and the key rpc have no effect");
   if (config.data === undefined) log.info('there is no data directory: this node is a new member after every start');
   handleSignals({ given, config, node, log });
-  void announceReady(host, log);
+  void announceReady(config, host, log);
 
   const failure = await node.stopped;
   await host.release();
@@ -59,13 +60,36 @@ function readFile(file: string): string {
   }
 }
 
-async function announceReady({ node, httpAddress: http, standsAlone }: HostNode, log: HostLog): Promise<void> {
+async function announceReady(config: AgentConfig, { node, clock, httpAddress: http, standsAlone }: HostNode, log: HostLog): Promise<void> {
   if (standsAlone) log.info('this node founds no cluster and looks for none: let it join one (`troupe join`), or start one node with --bootstrap-expect or --dev');
-  else await node.ready();
+  else {
+    await node.ready();
+    if (!(await hasKeyspaces(node, clock, Object.keys(config.node.keyspaces)))) log.warn('not every configured keyspace is there yet', { keyspaces: Object.keys(config.node.keyspaces) });
+  }
   const { gossip, peer, memcached } = node.addresses;
   const parts = Object.entries({ gossip, peer, http, memcached }).filter((part): part is [string, Address] => part[1] !== undefined);
   process.stdout.write(`ready name=${node.name} ${parts.map(([name, address]) => `${name}=${formatAddress(address)}`).join(' ')}\n`);
   await notifyService('ready', log, `${node.name} serves`);
+}
+
+/** How long a session may be ahead of the keyspaces: a new cluster makes them once it has nodes to put them on. */
+const keyspacesTimeoutMs = 5000;
+
+/** Whether all keyspaces are in the map, at once or within some seconds: who reads `ready` may write. */
+function hasKeyspaces(node: Node, clock: Clock, names: readonly string[]): Promise<boolean> {
+  const complete = (): boolean => names.every((name) => Object.hasOwn(node.map.keyspaces, name));
+  if (complete()) return Promise.resolve(true);
+  return new Promise((resolve) => {
+    const end = (): void => {
+      stop();
+      timer.cancel();
+      resolve(complete());
+    };
+    const timer = clock.at(clock.now() + keyspacesTimeoutMs, end);
+    const stop = node.onMap(() => {
+      if (complete()) end();
+    });
+  });
 }
 
 interface SignalContext {
