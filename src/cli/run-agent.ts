@@ -31,7 +31,8 @@ export async function runAgent(given: AgentArguments): Promise<number> {
   if (config.rpc !== undefined) log.warn("this version does not serve Serf's RPC: --rpc-addr and the key rpc have no effect");
   if (config.data === undefined) log.info('there is no data directory: this node is a new member after every start');
   handleSignals({ given, config, node, log });
-  void announceReady(config, host, log);
+  // If it stops before it is ready, that is told below.
+  announceReady(config, host, log).catch(() => {});
 
   const failure = await node.stopped;
   await host.release();
