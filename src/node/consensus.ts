@@ -27,6 +27,8 @@ export interface ConsensusOptions {
 export interface ConsensusHandlers {
   /** Commands were applied, or a snapshot replaced the map. */
   onMap(map: ClusterMap): void;
+  /** This node has just been elected: what it proposes now goes out with the entry that opens its term. Its map may lack the last commands. */
+  onElected(): void;
   /** This node began to lead and its map is current. */
   onLeading(previousLeaderSilentMs: number): void;
   onNotLeading(): void;
@@ -66,6 +68,7 @@ export class Consensus {
   #pumping = false;
   #pumpArmed = false;
   #leading = false;
+  #electedIn = 0;
   #forced = false;
   #failed = false;
   #closed = false;
@@ -220,6 +223,10 @@ export class Consensus {
   #pump(): void {
     if (this.#pumping || this.#failed || this.#closed) return;
     this.#pumping = true;
+    if (this.#raft.role === 'leader' && this.#electedIn !== this.#raft.term) {
+      this.#electedIn = this.#raft.term;
+      this.#handlers.onElected();
+    }
     try {
       for (let round = 0; round < 100 && this.#raft.hasReady(); round++) this.#handle(this.#raft.ready(this.#clock.now()));
     } finally {
