@@ -60,6 +60,27 @@ describe('one agent', () => {
     }
   });
 
+  test('whoever has read `ready` can write at once', async () => {
+    for (let round = 0; round < 3; round++) {
+      const agent = new TestAgent(dev('one'));
+      const http = (await agent.ready())['http'] as string;
+      const answer = await fetch(`http://${http}/v1/kv/default/a`, { method: 'PUT', body: 'x' });
+      expect(await answer.json()).toEqual({ version: 1 });
+      agent.signal('SIGKILL');
+      await agent.exited;
+    }
+  });
+
+  test('a second signal ends it at once', async () => {
+    const agent = new TestAgent(dev('one'));
+    await agent.ready();
+    agent.signal('SIGINT');
+    await until(() => agent.stderr.includes('leaving the cluster'), () => agent.stderr);
+    agent.signal('SIGINT');
+    expect(await agent.exited).toBe(1);
+    expect(agent.stderr).toContain('a second signal');
+  });
+
   test('SIGHUP reloads tags and log level, says what has to wait, and survives a mistake', async () => {
     const file = join(temporaryDirectory(), 'troupe.yaml');
     writeFileSync(file, 'tags: { color: red }');

@@ -105,7 +105,7 @@ describe('connect()', () => {
   });
 
   test('stands many calls at once', async () => {
-    const store = client([address]).keyspace('default');
+    const store = client([address], { timeoutMs: 40_000 }).keyspace('default');
     await store.put('n', '0');
     await Promise.all(Array.from({ length: 500 }, () => store.increment('n')));
     expect(text((await store.get('n'))?.value)).toBe('500');
