@@ -21,6 +21,9 @@ import type { Node, NodeOptions } from './node/node-types.ts';
 import { startHttp } from './frontends/http/server.ts';
 import { NodeHttpServer } from './host/http-server.ts';
 import { backendOf } from './http-backend.ts';
+import { startSerfSide } from './serf-side.ts';
+import type { SerfSide } from './serf-side.ts';
+import type { EventHandlers } from './node/event-handlers.ts';
 import type { Address } from './ports/address.ts';
 import { formatAddress } from './ports/address.ts';
 import type { Clock } from './ports/clock.ts';
@@ -32,9 +35,11 @@ export interface HostNode {
   readonly node: Node;
   readonly clock: Clock;
   readonly httpAddress: Address | undefined;
+  readonly rpcAddress: Address | undefined;
+  readonly handlers: EventHandlers;
   /** The node neither founds nor looks for a cluster, and knows of none: there is nothing to wait for. */
   readonly standsAlone: boolean;
-  /** After the node has stopped: stops serving HTTP, gives the data directory free, removes temporary files. Idempotent. */
+  /** After the node has stopped: tells event handlers the last, stops serving HTTP and RPC, gives the data directory free, removes temporary files. Idempotent. */
   release(): Promise<void>;
 }
 
@@ -55,10 +60,11 @@ export async function startOnHost(config: AgentConfig, log: Log, directory: stri
   const stops: (() => void)[] = [];
   let node: Node | undefined;
   let http: HttpListener | undefined;
+  let serf: SerfSide | undefined;
   const release = async (): Promise<void> => {
     for (const stop of stops.splice(0)) stop();
     // An answer that is on its way (to the very request to leave) is still sent.
-    await http?.close();
+    await Promise.all([http?.close(), serf?.close()]);
     files.close();
     if (disk instanceof LmdbDisk) await disk.close();
   };
@@ -82,13 +88,14 @@ export async function startOnHost(config: AgentConfig, log: Log, directory: stri
       backend: backendOf(node, { version: config.node.version, standsAlone }),
       gossipPort: node.addresses.gossip.port,
     });
+    serf = await startSerfSide(node, config, { clock, streams, log });
     const { gossip } = node;
     for (const options of config.discovery) stops.push(startStaticDiscovery(options, {
       clock, log, resolve,
       alive: () => gossip.members().filter((member) => member.status === 'alive').map((member) => member.address),
       join: (addresses) => gossip.join(addresses),
     }));
-    return { node, clock, httpAddress: http?.address, standsAlone, release };
+    return { node, clock, httpAddress: http?.address, rpcAddress: serf.rpcAddress, handlers: serf.handlers, standsAlone, release };
   } catch (error) {
     await node?.close();
     await release();

@@ -28,7 +28,7 @@ export interface CreateNodeOptions {
 
 /**
  * Makes this process a member of the cluster. The configuration is the same as in a config file (docs/config.md), with one
- * difference: HTTP is served only if `http` is given. Resolves once the node has its sockets and its data; `node.ready()`
+ * difference: HTTP is served only if `http` is given, and Serf's RPC only if `rpc` is. Resolves once the node has its sockets and its data; `node.ready()`
  * resolves once it belongs to a cluster. End it with `node.leave()` (hands over) or `node.close()`.
  *
  * @throws TroupeError BAD_CONFIG with every mistake, ADDRESS_IN_USE and its like, DATA_LOCKED and its like
@@ -36,7 +36,7 @@ export interface CreateNodeOptions {
 export async function createNode(config: ConfigInput, options: CreateNodeOptions = {}): Promise<Node> {
   const directory = resolve(options.directory ?? '.');
   const read = readConfig({
-    object: { http: false, ...config },
+    object: { http: false, rpc: false, ...config },
     defaultName: hostName(),
     version: packageVersion(),
     resolvePath: (path) => resolve(directory, path),

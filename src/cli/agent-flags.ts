@@ -32,7 +32,11 @@ export const agentFlags: readonly AgentFlag[] = [
   { form: '--memcached <address>', path: ['memcached', 'bind'], help: 'serve the memcached protocol on ADDR[:PORT], or `off`; default off' },
   { form: '--http <address>', path: ['http', 'bind'], help: 'serve the HTTP API on ADDR[:PORT], or `off`; default 127.0.0.1:7380' },
   { form: '--token <token>', path: ['http', 'token'], help: 'ask for this token in every HTTP request (also TROUPE_TOKEN)' },
-  { form: '--rpc-addr <address>', path: ['rpc', 'bind'], help: "ADDR[:PORT] of Serf's RPC" },
+  { form: '--rpc-addr <address>', path: ['rpc', 'bind'], help: "serve Serf's RPC on ADDR[:PORT], or `off`; default 127.0.0.1:7373" },
+  { form: '--rpc-auth <token>', path: ['rpc', 'auth'], help: "ask for this token from every client of Serf's RPC" },
+  { form: '--event-handler <handler>', path: ['handlers'], repeat: true, help: '[leader:][EVENT[,EVENT…]=]SCRIPT: run the script for the events, as in Serf; may be repeated' },
+  { form: '--handlers-max <n>', path: ['handling', 'runningMax'], read: number, help: 'event handlers that run at one time; default 8' },
+  { form: '--handler-timeout <ms>', path: ['handling', 'timeoutMs'], read: number, help: 'terminate an event handler that runs longer; default 60000' },
   { form: '--tag <key=value>', path: ['tags'], repeat: true, help: 'a fact about this node for all others to see; may be repeated' },
   { form: '--role <role>', path: ['tags', 'role'], help: 'the same as --tag role=ROLE' },
   { form: '--zone <zone>', path: ['zone'], help: 'failure domain: copies go to different ones; default: the tag `zone`' },
@@ -45,7 +49,7 @@ export const agentFlags: readonly AgentFlag[] = [
 
 /** Serf's flags that this version does not act on. To take them silently would be worse than to refuse. */
 export const laterFlags: readonly string[] = [
-  '--event-handler', '--snapshot', '--rejoin', '--replay', '--rpc-auth', '--keyring-file', '--tags-file', '--discover', '--iface', '--protocol',
+  '--snapshot', '--rejoin', '--replay', '--keyring-file', '--tags-file', '--discover', '--iface', '--protocol',
   '--config-dir', '--retry-interval', '--retry-max', '--broadcast-timeout', '--syslog', '--mdns-iface',
 ];
 
@@ -68,6 +72,7 @@ export function overridesOf(given: Readonly<Record<string, unknown>>): ConfigOve
     if (flag.form === '--leave-on-term') return value === true ? [{ flag: name, path: flag.path, value: true }] : [];
     if (flag.form.startsWith('--tag ')) return (value as string[]).map((text) => tagOverride(text));
     if (value === 'off' && name === '--memcached') return [{ flag: name, path: ['memcached'], value: undefined }];
+    if (value === 'off' && name === '--rpc-addr') return [{ flag: name, path: ['rpc'], value: false }];
     if (value === 'off' && name === '--http') return [{ flag: name, path: ['http'], value: false }];
     return [{ flag: name, path: flag.path, value: flag.read === undefined || typeof value !== 'string' ? value : flag.read(value) }];
   });

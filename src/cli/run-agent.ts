@@ -9,7 +9,7 @@ import { notifyService } from '../host/notify.ts';
 import { packageVersion } from '../host/package-version.ts';
 import { hostName } from '../host/system.ts';
 import type { AgentConfig, ConfigOverride } from '../node/config.ts';
-import { readConfig } from '../node/config.ts';
+import { placeScript, readConfig } from '../node/config.ts';
 import type { Node } from '../node/node-types.ts';
 import type { Address } from '../ports/address.ts';
 import { formatAddress } from '../ports/address.ts';
@@ -28,9 +28,8 @@ export async function runAgent(given: AgentArguments): Promise<number> {
   dieOfUncaught(log);
   const host = await withFlagNames(config, () => startOnHost(config, log, dirname(resolve(given.configFile ?? 'x'))));
   const { node } = host;
-  if (config.rpc !== undefined) log.warn("this version does not serve Serf's RPC: --rpc-addr and the key rpc have no effect");
   if (config.data === undefined) log.info('there is no data directory: this node is a new member after every start');
-  handleSignals({ given, config, node, log });
+  handleSignals({ given, config, host, log });
   // If it stops before it is ready, that is told below.
   announceReady(config, host, log).catch(() => {});
 
@@ -46,11 +45,19 @@ export function loadConfig(given: AgentArguments): AgentConfig {
   const base = file === undefined ? process.cwd() : dirname(resolve(file));
   return readConfig({
     ...(file === undefined ? { object: {} } : { text: readFile(file), file }),
-    overrides: given.overrides.map((each) => (each.path.join('.') === 'data' ? { ...each, value: resolve(String(each.value)) } : each)),
+    overrides: given.overrides.map(fromHere),
     defaultName: hostName(),
     version: packageVersion(),
     resolvePath: (path) => resolve(base, path),
   });
+}
+
+/** Paths on the command line count from the working directory, not from the config file. */
+function fromHere(override: ConfigOverride): ConfigOverride {
+  const { path, value } = override;
+  if (path[0] === 'data') return { ...override, value: resolve(String(value)) };
+  if (path[0] === 'handlers' && Array.isArray(value)) return { ...override, value: value.map((each) => placeScript(String(each), (place) => resolve(place))) };
+  return override;
 }
 
 function readFile(file: string): string {
@@ -61,14 +68,14 @@ function readFile(file: string): string {
   }
 }
 
-async function announceReady(config: AgentConfig, { node, clock, httpAddress: http, standsAlone }: HostNode, log: HostLog): Promise<void> {
+async function announceReady(config: AgentConfig, { node, clock, httpAddress: http, rpcAddress: rpc, standsAlone }: HostNode, log: HostLog): Promise<void> {
   if (standsAlone) log.info('this node founds no cluster and looks for none: let it join one (`troupe join`), or start one node with --bootstrap-expect or --dev');
   else {
     await node.ready();
     if (!(await hasKeyspaces(node, clock, Object.keys(config.node.keyspaces)))) log.warn('not every configured keyspace is there yet', { keyspaces: Object.keys(config.node.keyspaces) });
   }
   const { gossip, peer, memcached } = node.addresses;
-  const parts = Object.entries({ gossip, peer, http, memcached }).filter((part): part is [string, Address] => part[1] !== undefined);
+  const parts = Object.entries({ gossip, peer, rpc, http, memcached }).filter((part): part is [string, Address] => part[1] !== undefined);
   process.stdout.write(`ready name=${node.name} ${parts.map(([name, address]) => `${name}=${formatAddress(address)}`).join(' ')}\n`);
   await notifyService('ready', log, `${node.name} serves`);
 }
@@ -96,11 +103,12 @@ function hasKeyspaces(node: Node, clock: Clock, names: readonly string[]): Promi
 interface SignalContext {
   readonly given: AgentArguments;
   readonly config: AgentConfig;
-  readonly node: Node;
+  readonly host: HostNode;
   readonly log: HostLog;
 }
 
-function handleSignals({ given, config, node, log }: SignalContext): void {
+function handleSignals({ given, config, host, log }: SignalContext): void {
+  const { node } = host;
   let ending = false;
   let current = config;
   const end = (signal: string, leave: boolean): void => {
@@ -117,7 +125,7 @@ function handleSignals({ given, config, node, log }: SignalContext): void {
   process.on('SIGTERM', () => end('SIGTERM', current.leaveOnTerminate));
   process.on('SIGHUP', () => {
     void notifyService('reloading', log);
-    current = reloadConfig(() => loadConfig(given), current, node, log);
+    current = reloadConfig(() => loadConfig(given), current, host, log);
     void notifyService('ready', log);
   });
 }
@@ -149,6 +157,7 @@ async function withFlagNames<T>(config: AgentConfig, start: () => Promise<T>): P
 function flagOfPort(config: AgentConfig, port: number): string | undefined {
   const { gossip, peer, memcached } = config.node;
   if (config.http?.bind.port === port) return '--http';
+  if (config.rpc?.bind.port === port) return '--rpc-addr';
   if (memcached?.bind.port === port) return '--memcached';
   if (port === (peer?.port ?? gossip.bind.port + 1)) return '--peer';
   return port === gossip.bind.port ? '--bind' : undefined;

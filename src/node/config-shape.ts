@@ -51,8 +51,23 @@ export interface ConfigShape<A, K, S> {
     /** Serve beyond loopback without a token. Default false. */
     allowWithoutToken?: boolean | undefined;
   } | undefined;
-  /** Serf's RPC. */
-  rpc?: { /** Default 127.0.0.1:7373. */ bind?: A | undefined } | undefined;
+  /** Serf's RPC; `false` turns it off. */
+  rpc?: false | {
+    /** Default 127.0.0.1:7373. */
+    bind?: A | undefined;
+    /** Clients must name this. Default none. */
+    auth?: string | undefined;
+    /** Serve beyond loopback without `auth`. Default false. */
+    allowWithoutAuth?: boolean | undefined;
+  } | undefined;
+  /** Scripts that are told of events, in Serf's form `[leader:][EVENT[,EVENT…]=]SCRIPT`. */
+  handlers?: string[] | undefined;
+  handling?: {
+    /** Scripts that run at one time. Default 8. */
+    runningMax?: number | undefined;
+    /** A script that runs longer is terminated (ms). Default 60000. */
+    timeoutMs?: number | undefined;
+  } | undefined;
   apps?: Record<string, ConfigApp> | undefined;
   /** Facts about this node for all others to see; at most 512 bytes together. */
   tags?: Record<string, string> | undefined;

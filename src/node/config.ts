@@ -9,6 +9,8 @@ import type { ConfigProblem } from './config-problems.ts';
 import { configSchema, gossipPort, httpPort, laterKeys, rpcPort } from './config-schema.ts';
 import type { ConfigApp, ConfigFile, ConfigKeyspace } from './config-shape.ts';
 import { nameProblem } from './config-values.ts';
+import { parseHandler } from './event-handlers.ts';
+import type { EventHandler } from './event-handlers.ts';
 import type { AppConfig, NodeOptions } from './node-types.ts';
 
 export type { ConfigInput } from './config-shape.ts';
@@ -19,7 +21,8 @@ export interface AgentConfig {
   /** Directory of what must survive a restart; undefined: memory only, every start is a new member. */
   readonly data: string | undefined;
   readonly http: HttpConfig | undefined;
-  readonly rpc: Address | undefined;
+  readonly rpc: RpcConfig | undefined;
+  readonly handlers: HandlersConfig;
   readonly discovery: readonly StaticDiscovery[];
   /** SIGTERM drains and leaves; false: it stops at once. */
   readonly leaveOnTerminate: boolean;
@@ -31,6 +34,19 @@ export interface HttpConfig {
   readonly token: string | undefined;
   /** Serve beyond this host although there is no token. */
   readonly allowWithoutToken: boolean;
+}
+
+export interface RpcConfig {
+  readonly bind: Address;
+  readonly auth: string | undefined;
+  /** Somebody asked for this address: if it cannot be had, that is an error, and not only a warning. */
+  readonly explicit: boolean;
+}
+
+export interface HandlersConfig {
+  readonly handlers: readonly EventHandler[];
+  readonly runningMax: number | undefined;
+  readonly timeoutMs: number | undefined;
 }
 
 /** A fixed list of hosts, asked again and again for as long as they are no members. */
@@ -180,6 +196,17 @@ function contradictions(config: ConfigFile, defaultName: string): ConfigProblem[
   if (http !== undefined && !isLoopback(httpHost) && http.token === undefined && http.allowWithoutToken !== true) {
     add(['http', 'bind'], `${httpHost} can be reached from other hosts, and there is no token: set http.token (--token), bind to 127.0.0.1, or say http.allowWithoutToken: true`);
   }
+  const rpc = config.rpc === false ? undefined : config.rpc;
+  if (rpc?.bind !== undefined && !isLoopback(rpc.bind.host) && rpc.auth === undefined && rpc.allowWithoutAuth !== true) {
+    add(['rpc', 'bind'], `${rpc.bind.host} can be reached from other hosts, and there is no token: set rpc.auth (--rpc-auth), bind to 127.0.0.1, or say rpc.allowWithoutAuth: true`);
+  }
+  for (const [index, handler] of (config.handlers ?? []).entries()) {
+    try {
+      parseHandler(handler);
+    } catch (error) {
+      add(['handlers', index], messageOf(error));
+    }
+  }
   return problems;
 }
 
@@ -207,7 +234,16 @@ function assemble(config: ConfigFile, source: ConfigSource): AgentConfig {
       token: config.http?.token,
       allowWithoutToken: config.http?.allowWithoutToken ?? false,
     },
-    rpc: config.rpc === undefined ? undefined : (config.rpc.bind ?? { host: '127.0.0.1', port: rpcPort }),
+    rpc: config.rpc === false ? undefined : {
+      bind: config.rpc?.bind ?? { host: '127.0.0.1', port: rpcPort },
+      auth: config.rpc?.auth,
+      explicit: config.rpc?.bind !== undefined,
+    },
+    handlers: {
+      handlers: (config.handlers ?? []).map((each) => parseHandler(placeScript(each, source.resolvePath))),
+      runningMax: config.handling?.runningMax,
+      timeoutMs: config.handling?.timeoutMs,
+    },
     discovery,
     leaveOnTerminate: config.leaveOnTerminate ?? true,
     logLevel: config.log?.level ?? 'info',
@@ -244,6 +280,14 @@ function nodeOptions(config: ConfigFile, source: ConfigSource, discovery: readon
     ...(timing?.requestTimeoutMs === undefined ? {} : { requestTimeoutMs: timing.requestTimeoutMs }),
     version: source.version,
   };
+}
+
+/** A script that begins with `./` or `../` counts from the config file, wherever the agent was started. */
+export function placeScript(handler: string, resolvePath: (path: string) => string): string {
+  const match = /^((?:leader:)?(?:[^=/]*=)?)(\.{1,2}\/[^\s;|&<>()$`"'\\]*)(.*)$/s.exec(handler);
+  if (match === null) return handler;
+  const path = resolvePath(match[2] as string);
+  return `${match[1]}${/^[\w./@%+:,-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`}${match[3]}`;
 }
 
 function distinct(addresses: readonly Address[]): Address[] {

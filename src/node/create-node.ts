@@ -32,7 +32,7 @@ import { KeyspaceRouter, Requests } from './router.ts';
 import { SessionClient } from './session-client.ts';
 import { buildStatus, partitionViews } from './status.ts';
 import { StoreHost } from './store-host.ts';
-import { factsOf, tagsOf } from './troupe-tags.ts';
+import { factsOf, tagsOf, userTagsOf } from './troupe-tags.ts';
 
 const joinEveryMs = 1000;
 const healEveryMs = 10_000;
@@ -270,7 +270,7 @@ class TroupeNode implements Node {
   }
 
   #tags(): Record<string, string> {
-    return { ...this.#options.tags, ...tagsOf({ peerPort: this.#peerAddress.port, instance: this.#instance, cluster: this.#clusterId(), expect: this.#clusterId() === '' ? this.#options.bootstrapExpect : 0 }) };
+    return { ...(this.#gossip === undefined ? this.#options.tags : userTagsOf(this.#gossip.local.tags)), ...tagsOf({ peerPort: this.#peerAddress.port, instance: this.#instance, cluster: this.#clusterId(), expect: this.#clusterId() === '' ? this.#options.bootstrapExpect : 0 }) };
   }
 
   #clusterId(): string {

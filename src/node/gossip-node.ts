@@ -108,13 +108,13 @@ export class GossipNode implements Gossip {
     return this.#serf.member(name);
   }
 
-  async join(addresses: readonly Address[], signal?: AbortSignal): Promise<JoinResult> {
+  async join(addresses: readonly Address[], signal?: AbortSignal, { replay = false }: { readonly replay?: boolean } = {}): Promise<JoinResult> {
     const left = [...new Map(addresses.map((address) => [formatAddress(address), address])).values()];
     const errors: JoinFailure[] = [];
     let joined = 0;
     const worker = async (): Promise<void> => {
       for (let address = left.shift(); address !== undefined; address = left.shift()) {
-        const failure = await this.#joinOne(address, signal);
+        const failure = await this.#joinOne(address, replay, signal);
         if (failure === undefined) joined++;
         else errors.push({ address, ...failure });
       }
@@ -186,6 +186,7 @@ export class GossipNode implements Gossip {
       memberTime: this.#serf.clock.time, eventTime: this.#serf.events.clock.time, queryTime: this.#serf.queries.clock.time,
       intentQueue: queues.intents, eventQueue: queues.events, queryQueue: queues.queries,
       encrypted: this.#sockets.security.encrypted,
+      coordinateResets: this.#serf.coordinates.resets,
       ...this.#counters,
       packetsRefused: Object.fromEntries([...this.#refused].map(([reason, { count: times }]) => [reason, times])),
       streamsRefused: this.#streams.refused,
@@ -289,7 +290,7 @@ export class GossipNode implements Gossip {
     };
   }
 
-  #joinOne(address: Address, signal: AbortSignal | undefined): Promise<Omit<JoinFailure, 'address'> | undefined> {
+  #joinOne(address: Address, replay: boolean, signal: AbortSignal | undefined): Promise<Omit<JoinFailure, 'address'> | undefined> {
     if (this.#closing !== undefined) return Promise.resolve({ code: 'CLOSED', message: 'this node is closed' });
     if (address.port < 1 || address.port > 65_535) return Promise.resolve({ code: 'BAD_ADDRESS', message: `${formatAddress(address)} has no port to connect to` });
     return new Promise((resolve) => {
@@ -306,7 +307,7 @@ export class GossipNode implements Gossip {
       this.#input(() => this.#serf.join(address, (failure) => {
         if (failure !== undefined) this.#ports.log.debug(`cannot join through ${formatAddress(address)}: ${failure.message}`, { code: failure.code });
         finish(failure);
-      }));
+      }, replay));
     });
   }
 

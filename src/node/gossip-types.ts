@@ -94,6 +94,7 @@ export interface GossipStats {
   readonly eventQueue: number;
   readonly queryQueue: number;
   readonly encrypted: boolean;
+  readonly coordinateResets: number;
   readonly packetsSent: number;
   readonly packetsReceived: number;
   readonly bytesSent: number;
@@ -112,8 +113,11 @@ export interface Gossip {
   /** All known members, ourselves and failed and left ones among them, by name. */
   members(): Member[];
   member(name: string): Member | undefined;
-  /** Exchanges state with every address. Never rejects: failures are in the result. */
-  join(addresses: readonly Address[], signal?: AbortSignal): Promise<JoinResult>;
+  /**
+   * Exchanges state with every address. Never rejects: failures are in the result. User events from before are history;
+   * with `replay` those that the others remember are told.
+   */
+  join(addresses: readonly Address[], signal?: AbortSignal, options?: { readonly replay?: boolean }): Promise<JoinResult>;
   /** Replaces our tags. @throws TroupeError TAGS_TOO_LARGE */
   setTags(tags: Readonly<Record<string, string>>): void;
   /** Tells the others that we go, and waits (bounded by about 12 s, usually well under 1 s) until they have heard. `close` follows separately. */

@@ -28,3 +28,12 @@ export function factsOf(member: Member): TroupeFacts | undefined {
   if (!Number.isInteger(port) || port < 1 || port > 65_535 || instance === undefined || instance === '') return undefined;
   return { peer: { host: member.address.host, port }, instance, cluster: member.tags[troupeTag.cluster] ?? '', expect: member.tags[troupeTag.expect] ?? '' };
 }
+
+export function isTroupeTag(tag: string): boolean {
+  return Object.values<string>(troupeTag).includes(tag);
+}
+
+/** Without the node's own facts. */
+export function userTagsOf(tags: Readonly<Record<string, string>>): Record<string, string> {
+  return Object.fromEntries(Object.entries(tags).filter(([tag]) => !isTroupeTag(tag)));
+}

@@ -28,6 +28,7 @@ export class Coordinates {
   readonly #latencies = new Map<string, number[]>();
   readonly #adjustments: number[] = Array.from({ length: adjustmentWindow }, () => 0);
   #adjustmentIndex = 0;
+  #resets = 0;
 
   constructor(random: RandomSource) {
     this.#random = random;
@@ -35,6 +36,11 @@ export class Coordinates {
 
   get own(): Coordinate {
     return this.#own;
+  }
+
+  /** How often our own place made no sense any more and was begun anew. */
+  get resets(): number {
+    return this.#resets;
   }
 
   get(name: string): Coordinate | undefined {
@@ -54,7 +60,9 @@ export class Coordinates {
     this.#pull(other, Math.max(tiny, seconds));
     this.#adjust(other, seconds);
     this.#own = this.#pushed(this.#own, -((distanceSeconds(origin, this.#own) / gravityRho) ** 2), origin);
-    if (!isValid(this.#own)) this.#own = origin;
+    if (isValid(this.#own)) return;
+    this.#own = origin;
+    this.#resets++;
   }
 
   #median(name: string, seconds: number): number {

@@ -67,6 +67,7 @@ export class Serf implements SwimDelegate {
   readonly #queryQueue: BroadcastQueue;
   readonly #disputes: NameDisputes;
   #joins = 0;
+  #replays = 0;
   #askedStrangerAt = -Infinity;
   #phase: 'running' | 'leaving' | 'left' = 'running';
 
@@ -147,11 +148,13 @@ export class Serf implements SwimDelegate {
     this.swim.setMeta(encodeTags(tags));
   }
 
-  /** Joins through one address. User events from before are history then; not so after `reconnect` below, where they were missed. */
-  join(to: Endpoint, done: (failure?: PushPullFailure) => void): void {
+  /** Joins through one address. User events from before are history then, unless `replay` asks for them; not so after `reconnect` below, where they were missed. */
+  join(to: Endpoint, done: (failure?: PushPullFailure) => void, replay = false): void {
     this.#joins++;
+    if (replay) this.#replays++;
     this.swim.pushPull(to, true, (failure) => {
       this.#joins--;
+      if (replay) this.#replays--;
       done(failure);
     });
   }
@@ -310,7 +313,7 @@ export class Serf implements SwimDelegate {
     for (const Node of remote.LeftMembers) this.#leaveIntent({ LTime: (remote.StatusLTimes.get(Node) ?? 0) + 1, Node, Prune: false });
     const left = new Set(remote.LeftMembers);
     for (const [Node, LTime] of remote.StatusLTimes) if (!left.has(Node)) this.#joinIntent({ LTime, Node });
-    this.events.merge(remote.Events, remote.EventLTime, join && this.#joins > 0);
+    this.events.merge(remote.Events, remote.EventLTime, join && this.#replays > 0 ? 'told' : join && this.#joins > 0 ? 'history' : 'missed');
   }
 
   ackPayload(): Uint8Array {

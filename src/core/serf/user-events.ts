@@ -59,10 +59,10 @@ export class UserEvents {
 
   /**
    * Takes in another's ring. At the first contact of a fresh process, and at a join that somebody asked for, what came before is history:
-   * it is remembered, not delivered.
+   * it is remembered, not delivered; unless that join asked for it to be told.
    */
-  merge(events: SerfPushPull['Events'], theirTime: number, ignoreOld: boolean): void {
-    if (ignoreOld || !this.#merged) this.#minTime = Math.max(this.#minTime, theirTime);
+  merge(events: SerfPushPull['Events'], theirTime: number, past: 'history' | 'missed' | 'told'): void {
+    if (past === 'history' || (past === 'missed' && !this.#merged)) this.#minTime = Math.max(this.#minTime, theirTime);
     this.#merged = true;
     const known = events.filter((slot) => slot !== undefined).sort((a, b) => a.LTime - b.LTime);
     for (const slot of known) for (const event of slot.Events) this.#deliver({ LTime: slot.LTime, Name: event.Name, Payload: event.Payload.slice(), CC: false });

@@ -1,0 +1,67 @@
+import { TroupeError } from './base/errors.ts';
+import { startSerfRpc } from './frontends/serf-rpc/server.ts';
+import type { SerfRpcServer } from './frontends/serf-rpc/server.ts';
+import { HostScripts } from './host/scripts.ts';
+import { AgentEvents } from './node/agent-events.ts';
+import type { AgentConfig } from './node/config.ts';
+import { EventHandlers } from './node/event-handlers.ts';
+import type { Node } from './node/node-types.ts';
+import type { Address } from './ports/address.ts';
+import { formatAddress } from './ports/address.ts';
+import type { Clock } from './ports/clock.ts';
+import type { Log, LogTail } from './ports/log.ts';
+import type { Streams } from './ports/streams.ts';
+import { serfRpcBackendOf } from './serf-rpc-backend.ts';
+
+/** What a Serf agent has around its gossip: event handlers, and the RPC port. */
+export interface SerfSide {
+  readonly rpcAddress: Address | undefined;
+  readonly handlers: EventHandlers;
+  /** After the node has stopped: what happened last is told, and handlers get a while to end. */
+  close(): Promise<void>;
+}
+
+/** How long handlers that still run may take when the node stops (ms). */
+const handlersGraceMs = 5000;
+
+export async function startSerfSide(node: Node, config: AgentConfig, ports: { readonly clock: Clock; readonly streams: Streams; readonly log: Log }): Promise<SerfSide> {
+  const { clock, log } = ports;
+  const { runningMax, timeoutMs } = config.handlers;
+  const events = new AgentEvents(node.gossip, clock);
+  const handlers = new EventHandlers(config.handlers.handlers, {
+    scripts: new HostScripts(), clock, log,
+    self: () => node.gossip.local,
+    leads: () => node.status().leader === node.name,
+  }, { ...(runningMax === undefined ? {} : { runningMax }), ...(timeoutMs === undefined ? {} : { timeoutMs }) });
+  events.onEvent((event) => handlers.handle(event));
+  let rpc: SerfRpcServer | undefined;
+  const close = async (): Promise<void> => {
+    events.close();
+    await Promise.all([rpc?.close(), handlers.close(handlersGraceMs)]);
+  };
+  try {
+    rpc = await startRpc(node, config, ports, events, handlers);
+  } catch (error) {
+    await close();
+    throw error;
+  }
+  return { rpcAddress: rpc?.address, handlers, close };
+}
+
+async function startRpc(node: Node, { rpc }: AgentConfig, { clock, streams, log }: { readonly clock: Clock; readonly streams: Streams; readonly log: Log }, events: AgentEvents, handlers: EventHandlers): Promise<SerfRpcServer | undefined> {
+  if (rpc === undefined) return undefined;
+  try {
+    return await startSerfRpc({ streams, clock, log, logTail: isTail(log) ? log : noTail, address: rpc.bind, authKey: rpc.auth, backend: serfRpcBackendOf({ node, events, handlers, log }) });
+  } catch (error) {
+    // Several nodes on one host are common: only who asked for the address must have it.
+    if (rpc.explicit || !(error instanceof TroupeError) || error.code !== 'ADDRESS_IN_USE') throw error;
+    log.warn(`Serf's RPC is not served: another process has ${formatAddress(rpc.bind)}; choose a port with --rpc-addr, or say --rpc-addr off`);
+    return undefined;
+  }
+}
+
+function isTail(log: Log): log is Log & LogTail {
+  return 'recent' in log && 'follow' in log;
+}
+
+const noTail: LogTail = { recent: () => [], follow: () => () => {} };
