@@ -6,7 +6,7 @@
 import { Prng } from '../../base/prng.ts';
 import { describeOperation } from '../history.ts';
 import type { Operation } from '../history.ts';
-import { absentState, stepKey } from './store-model.ts';
+import { absentState, isNumber, stepKey } from './store-model.ts';
 import type { KeyState } from './store-model.ts';
 
 export type Verdict =
@@ -199,11 +199,11 @@ class Search {
 
 const writesValue: readonly Operation['kind'][] = ['put', 'create', 'update', 'cas', 'append'];
 
-/** What an operation of unknown outcome wrote and nobody ever read may as well be any value that nobody ever reads. */
+/** What an operation of unknown outcome wrote and nobody ever read may as well be any value that nobody ever reads. Numbers are read by increments too. */
 function unobservedAlike(operations: readonly Operation[]): Operation[] {
   const read = operations.flatMap(({ result }) => (result?.status === 'hit' ? [result.value] : []));
   return operations.map((operation) => {
-    if (operation.outcome === 'done' || !writesValue.includes(operation.kind) || read.some((value) => value.includes(operation.value))) return operation;
+    if (operation.outcome === 'done' || !writesValue.includes(operation.kind) || isNumber(operation.value) || read.some((value) => value.includes(operation.value))) return operation;
     return { ...operation, value: '(never read)' };
   });
 }

@@ -15,7 +15,7 @@ function state(value: string, version: number): readonly KeyState[] {
   return [{ present: true, value, version }];
 }
 
-function isNumber(value: string): boolean {
+export function isNumber(value: string): boolean {
   return /^[0-9]+ *$/.test(value) && BigInt(value.trim()) < 1n << 64n;
 }
 
