@@ -133,7 +133,7 @@ describe('two agents', () => {
 describe('mistakes', () => {
   test.each([
     [['agent', '--no-such-flag']],
-    [['agent', '-event-handler', 'x.sh']],
+    [['agent', '-snapshot', 'x']],
     [['agent', '--bind', 'nowhere:x']],
     [['agent', '--bootstrap-expect', 'three']],
     [['agent', 'surplus']],

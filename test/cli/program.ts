@@ -1,6 +1,6 @@
 import { execFileSync, spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -8,13 +8,34 @@ import { fileURLToPath } from 'node:url';
 const root = fileURLToPath(new URL('../../', import.meta.url));
 export const program: string = join(root, 'bin/troupe');
 
-/** Builds what the binary runs if a source is newer than the last build. */
+const lock = join(root, 'node_modules/.troupe-build-lock');
+
+/** Builds what the binary runs if a source is newer than the last build. Test files run side by side: one builds, the others wait. */
 export function buildIfStale(): void {
+  const deadline = Date.now() + 120_000;
+  while (!takeLock(deadline)) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 100);
+  try {
+    if (isStale()) execFileSync(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-p', join(root, 'tsconfig.build.json'), '--noCheck'], { stdio: 'ignore' });
+  } finally {
+    rmSync(lock, { recursive: true, force: true });
+  }
+}
+
+function takeLock(deadline: number): boolean {
+  try {
+    mkdirSync(lock);
+    return true;
+  } catch {
+    // Whoever held it may have been killed: nobody builds for two minutes.
+    return Date.now() > deadline;
+  }
+}
+
+function isStale(): boolean {
   const built = join(root, 'dist/cli/main.js');
   const sources = readdirSync(join(root, 'src'), { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts'));
   const newest = Math.max(...sources.map((file) => statSync(join(root, 'src', file)).mtimeMs));
-  if (existsSync(built) && statSync(built).mtimeMs > newest) return;
-  execFileSync(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-p', join(root, 'tsconfig.build.json'), '--noCheck'], { stdio: 'ignore' });
+  return !existsSync(built) || statSync(built).mtimeMs <= newest;
 }
 
 export interface Result {

@@ -115,7 +115,7 @@ describe('readConfig()', () => {
   });
 
   test('all problems are told at once', () => {
-    expect(problemsOf('{ nmae: x, bootstrap: { expect: -1 }, apps: { a: { nodes: [] } }, handlers: [x] }')).toHaveLength(4);
+    expect(problemsOf('{ nmae: x, bootstrap: { expect: -1 }, apps: { a: { nodes: [] } }, liveNodes: { file: x } }')).toHaveLength(4);
   });
 
   test('names that JavaScript would trip over are refused', () => {
