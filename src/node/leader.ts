@@ -115,7 +115,8 @@ export class Leader {
     const { name, raftId, instance, peer, gossip, zone, eligible, storage, version, offers, resumes } = registration;
     const replaces = known?.live === true && known.instance !== instance ? known.instance : '';
     const outcome = await this.#consensus.propose({ type: 'open-session', name, raftId, instance, peer, gossip, zone, eligible, storage, version, offers, resumes, replaces });
-    if (!outcome.ok) throw new TroupeError(outcome.code, outcome.message, {});
+    // Its dead predecessor's registration may have come through a moment before: only the check above may turn it away for good.
+    if (!outcome.ok) throw new TroupeError(outcome.code === 'NAME_TAKEN' ? 'RETRY' : outcome.code, outcome.message, {});
     this.#sessions.answered(this.#clock.now(), registration.name);
     return { session: outcome.session ?? 0, clusterId: this.#consensus.map.clusterId };
   }
