@@ -37,12 +37,15 @@ export function addressValue(rule: AddressRule): z.ZodType<Address, string> {
       const address = parseAddress(text, rule.defaultPort);
       if (address.host === 'localhost') return { host: '127.0.0.1', port: address.port };
       if (rule.name !== true && !isIp(address.host)) return refuse(context, `'${text}' is no address to listen on: write an IP address and a port, for example 127.0.0.1:${rule.defaultPort ?? 7946}`);
+      if (rule.name === true && !isIp(address.host) && !hostPattern.test(address.host)) return refuse(context, `'${text}' is no address: write HOST:PORT with an IP address or a host name, for example 127.0.0.1:${rule.defaultPort ?? 7946}`);
       return address;
     } catch (error) {
       return refuse(context, messageOf(error));
     }
   }).describe('an address HOST:PORT');
 }
+
+const hostPattern = /^[A-Za-z0-9_]([A-Za-z0-9_.-]{0,252})$/;
 
 function isIp(host: string): boolean {
   return (host.includes(':') && /^[0-9a-f:.]+(%\w+)?$/i.test(host)) || (/^\d+(\.\d+){3}$/.test(host) && host.split('.').every((part) => Number(part) <= 255));

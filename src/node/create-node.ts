@@ -9,6 +9,7 @@ import { FrameReader } from '../core/wire/frame-reader.ts';
 import { startMemcached } from '../frontends/memcached/server.ts';
 import type { MemcachedServer } from '../frontends/memcached/server.ts';
 import type { Address } from '../ports/address.ts';
+import { formatAddress } from '../ports/address.ts';
 import type { Database } from '../ports/disk.ts';
 import type { Log } from '../ports/log.ts';
 import { handoverBytesMax } from './app-instance.ts';
@@ -17,7 +18,7 @@ import { Bootstrap } from './bootstrap.ts';
 import { Calls } from './calls.ts';
 import { Consensus, nameOfRaftId } from './consensus.ts';
 import { startGossip } from './gossip.ts';
-import type { Gossip, GossipEvent } from './gossip.ts';
+import type { Gossip, GossipEvent, JoinResult } from './gossip.ts';
 import { loadIdentity, storeIdentity } from './identity.ts';
 import type { Identity } from './identity.ts';
 import { KeyspaceClient } from './keyspace-client.ts';
@@ -101,6 +102,7 @@ class TroupeNode implements Node {
   #settleStopped: (error: Error | undefined) => void = () => {};
   readonly #readyWaiters = new Set<() => void>();
   #lastLeader: string | undefined;
+  #joinComplaint = '';
   #wasReady = false;
 
   constructor(options: NodeOptions, ports: NodePorts) {
@@ -338,10 +340,17 @@ class TroupeNode implements Node {
         const known = new Set(alive.map((member) => `${member.address.host}:${member.address.port}`));
         const fromMap = Object.values(this.#map.nodes).filter((node) => node.name !== this.name && node.ended !== 'left').map((node) => node.gossip);
         const targets = [...this.#options.join, ...fromMap].filter((address) => !known.has(`${address.host}:${address.port}`));
-        if (targets.length > 0) await gossip.join(targets);
+        if (targets.length > 0) this.#noteJoin(lonely, await gossip.join(targets));
       }
       await this.#sleep(joinEveryMs);
     }
+  }
+
+  /** Each reason once, until somebody has answered: an operator who waits for the node must see why it waits. */
+  #noteJoin(lonely: boolean, { joined, errors }: JoinResult): void {
+    const reason = joined > 0 || !lonely ? '' : errors.map(({ address, message }) => `${formatAddress(address)}: ${message}`).join('; ').slice(0, 2000);
+    if (reason !== '' && reason !== this.#joinComplaint && !this.#isClosed) this.#log.warn('nobody could be joined yet: trying on', { reason });
+    this.#joinComplaint = reason;
   }
 
   // ---- evidence ---------------------------------------------------------------------------------------------------
