@@ -17,12 +17,15 @@ function loseFrom(map: ClusterMap, keyspace: KeyspaceEntry, partition: Partition
   }
   const lostMembers = partition.inSync.filter((name) => gone.has(name));
   if (lostMembers.length === 0) return;
+  const { founding } = partition;
   for (const name of lostMembers) leaveInSync(partition, name);
   if (partition.inSync.length === 0) {
     // A silent process may still be alive and hold every acknowledged write; a dead one does not.
     partition.lastInSync = lostMembers
       .filter((name) => !isCertainlyDead(gone.get(name)))
       .map((name) => ({ name, instance: map.nodes[name]?.instance ?? '' }));
+    // No write was acknowledged without them: who was to begin empty, and has not even heard of it, may still do so.
+    partition.founding = founding.filter((name) => partition.lastInSync.some((last) => last.name === name));
     partition.lost = partition.lastInSync.length === 0;
     partition.primary = undefined;
     partition.epoch += 1;
@@ -60,6 +63,7 @@ export function resumeNode(map: ClusterMap, name: string, instance: string): voi
       const needed = keyspace.options.acks === 'all' ? [name] : last.map((copy) => copy.name);
       if (!needed.every((copy) => isLive(map, copy))) return;
       partition.inSync = needed;
+      partition.founding = partition.founding.filter((member) => needed.includes(member));
       partition.lastInSync = [];
       promote(keyspace, partition, index);
     });
@@ -72,6 +76,7 @@ export function forgetInstance(map: ClusterMap, name: string, instance: string):
     for (const partition of keyspace.partitions) {
       const before = partition.lastInSync.length;
       if (before === 0) continue;
+      if (partition.lastInSync.some((last) => last.name === name && last.instance !== instance)) partition.founding = partition.founding.filter((member) => member !== name);
       partition.lastInSync = partition.lastInSync.filter((last) => last.name !== name || last.instance === instance);
       if (partition.lastInSync.length === 0 && partition.inSync.length === 0) partition.lost = true;
     }
