@@ -49,6 +49,7 @@ export class Agent {
       data: `./${name}`,
       gossip: { bind: `${host}:${ports.gossip}`, profile: 'local' },
       peer: `${host}:${ports.peer}`,
+      rpc: false,
       http: { bind: `${host}:${ports.http}` },
       memcached: { bind: `${host}:${ports.memcached}`, keyspace: 'default' },
       ...config,
