@@ -22,6 +22,7 @@ import type { Gossip, GossipEvent, JoinResult } from './gossip.ts';
 import { loadIdentity, storeIdentity } from './identity.ts';
 import type { Identity } from './identity.ts';
 import { KeyspaceClient } from './keyspace-client.ts';
+import { LastNode } from './last-node.ts';
 import { Leader } from './leader.ts';
 import type { NodeWishes } from './leader.ts';
 import type { AppConfig, Keyspace, Node, NodeOptions, NodePorts, NodeStatus, PartitionView } from './node-types.ts';
@@ -86,6 +87,7 @@ class TroupeNode implements Node {
   #leader: Leader | undefined;
   #session: SessionClient | undefined;
   #bootstrap: Bootstrap | undefined;
+  #lastNode: LastNode | undefined;
   #store: StoreHost | undefined;
   #requests: Requests | undefined;
   #apps: AppsRunner | undefined;
@@ -145,6 +147,13 @@ class TroupeNode implements Node {
       },
       onDiskFailure: (error) => this.#fail(error),
     });
+    this.#lastNode = new LastNode(this.#options.lastNode, this.#consensus, {
+      self: this.name,
+      map: () => this.#map,
+      hasRights: (now) => this.#session?.hasRights(now) === true,
+      isDead: (instance) => this.#dead.has(instance),
+      silentForMs: (name, now) => this.#peers.silentForMs(name, now),
+    }, clock, this.#log);
     this.#openStore();
     this.#openApps();
     this.#gossip = await startGossip(
@@ -365,30 +374,12 @@ class TroupeNode implements Node {
     if (this.#leader !== undefined) this.#leader.noteDead(name, instance);
     else if (consensus.leaderName === name && this.#map.nodes[name]?.instance === instance) consensus.leaderDied();
     else if (consensus.leaderName !== undefined) void this.#calls.call(consensus.leaderName, 'dead', [name, instance]).catch(() => {});
-    this.#applyLastNodeRule();
+    this.#lastNode?.apply();
   }
 
   #rememberDead(instance: string): void {
     this.#dead.add(instance);
     if (this.#dead.size > deadRememberedMax) this.#dead.delete(this.#dead.values().next().value as string);
-  }
-
-  /**
-   * quorum.lastNode 'on-refusal': a voter that has been in the live majority without a break (its lease still holds) may
-   * drop voters whose processes are dead for certain, even if no majority is left to agree.
-   */
-  #applyLastNodeRule(): void {
-    const consensus = this.#consensus as Consensus;
-    if (this.#options.lastNode === 'never' || !consensus.isVoter || this.#session?.hasRights(this.#ports.clock.now()) !== true) return;
-    const { voters } = consensus.raft.configuration;
-    const dead = voters.filter((id) => {
-      const node = this.#map.nodes[nameOfRaftId(id)];
-      return node !== undefined && node.raftId === id && this.#dead.has(node.instance);
-    });
-    const left = voters.length - dead.length;
-    if (dead.length === 0 || left > voters.length / 2 || left === 0) return;
-    this.#log.warn('no majority of the voters is left, but the others are dead for certain: going on without them (quorum.lastNode)', { dropped: dead });
-    consensus.dropVoters(dead);
   }
 
   // ---- the leader's part ------------------------------------------------------------------------------------------
@@ -839,6 +830,7 @@ class TroupeNode implements Node {
   async #closeParts(error: Error | undefined): Promise<void> {
     this.#isClosed = true;
     this.#bootstrap?.stop();
+    this.#lastNode?.stop();
     this.#leader?.stop();
     // First of all nothing is acted upon any more.
     this.#session?.giveUp();

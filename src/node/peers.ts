@@ -141,6 +141,12 @@ export class Peers {
     return this.#outgoing.get(name)?.state === 'open';
   }
 
+  /** How long ago the node last answered on its connection (ms); Infinity when there is none. */
+  silentForMs(name: string, now: number): number {
+    const peer = this.#outgoing.get(name);
+    return peer?.state === 'open' ? now - peer.lastPongAt : Number.POSITIVE_INFINITY;
+  }
+
   instanceOf(name: string): string | undefined {
     return this.#outgoing.get(name)?.instance;
   }
