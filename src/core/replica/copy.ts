@@ -129,10 +129,10 @@ export class Copy {
     this.sink.servingChanged(this);
   }
 
-  /** The node gives this copy up for good. */
+  /** The node gives this copy up for good; it must not be used afterwards. */
   drop(): void {
     this.retire();
-    this.table.clear();
+    this.table.dispose();
     this.#abandon();
     this.#generation = 0;
     this.log.reset(0, 0, Number.NEGATIVE_INFINITY);

@@ -675,12 +675,13 @@ export class Primary {
 }
 
 /** The number that an incr or decr wrote; the value may be padded with blanks. */
-function readCounter(effect: Effect): bigint {
+function readCounter(effect: Effect): number | bigint {
   let counter = 0n;
   for (let i = effect.valueStart; i < effect.valueEnd; i++) {
     const digit = (effect.value[i] as number) - 0x30;
     if (digit < 0 || digit > 9) break;
     counter = counter * 10n + BigInt(digit);
   }
-  return counter;
+  // A bigint only where it must be, as at the first try.
+  return counter <= Number.MAX_SAFE_INTEGER ? Number(counter) : counter;
 }
