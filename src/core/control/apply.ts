@@ -1,4 +1,4 @@
-import { TroupeError } from '../../base/errors.ts';
+import { messageOf, TroupeError } from '../../base/errors.ts';
 import { actOnApp, loseRunners, permitUnknown, welcomeRunner, whyNotTakenOver } from './apps.ts';
 import { packValue, unpackValue } from './commands.ts';
 import type { Command, Outcome } from './commands.ts';
@@ -13,6 +13,16 @@ const done: Outcome = { ok: true };
  * checked against the map as it is now, because it may have changed since the command was proposed.
  */
 export function apply(map: ClusterMap, command: Command, index: number): Outcome {
+  try {
+    return applyNamed(map, command, index);
+  } catch (error) {
+    // A command that is not what its type says (another version's, a faulty peer's) stops at the same place on every
+    // node. Thrown, it would stop every node, and again at each restart.
+    return refused('BAD_COMMAND', `the command '${String((command as { type?: unknown }).type)}' cannot be carried out: ${messageOf(error)}`);
+  }
+}
+
+function applyNamed(map: ClusterMap, command: Command, index: number): Outcome {
   // Names become keys of plain objects: one that every object has already would reach into all of them.
   if (namesIn(command).some((name) => typeof name !== 'string' || name in Object.prototype)) return refused('BAD_NAME', 'a name in the command cannot be used');
   const outcome = applyCommand(map, command);

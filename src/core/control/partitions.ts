@@ -49,6 +49,8 @@ function promote(keyspace: KeyspaceEntry, partition: PartitionEntry, index: numb
   const primary = to ?? rank(`${keyspace.name}/${index}`, partition.inSync)[0];
   partition.primary = primary;
   partition.epoch += 1;
+  // Primary again before its successor served: there is nothing to wait for.
+  if (partition.former === primary) partition.former = undefined;
   if (primary !== undefined) partition.inSync = [primary, ...partition.inSync.filter((name) => name !== primary)];
 }
 
