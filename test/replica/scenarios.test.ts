@@ -1,0 +1,456 @@
+import { describe, expect, test } from 'vitest';
+import { Op, Status } from '../../src/core/store/request.ts';
+import { Call, Cell, contents, requestOf } from './cell.ts';
+import type { CellNode } from './cell.ts';
+
+let nextId = 1;
+
+function call(op: Op, key: string, value = '', delta = 1): Call {
+  return new Call(requestOf(op, key, value, delta), nextId++);
+}
+
+function newCell(copies: readonly string[] = ['n1', 'n2', 'n3'], acks: 'all' | 'majority' | 'one' = 'all', maxMemoryBytes?: number): Cell {
+  const cell = new Cell(['n1', 'n2', 'n3', 'n4'], copies, acks, 7, maxMemoryBytes === undefined ? {} : { maxMemoryBytes });
+  // In the order of a role table: what matters is who is primary, not what the hash says.
+  expect(cell.settle()).toBe(true);
+  return cell;
+}
+
+function primaryOf(cell: Cell): CellNode {
+  const node = cell.primary();
+  if (node === undefined) throw new Error('no primary');
+  return node;
+}
+
+function replicasOf(cell: Cell): CellNode[] {
+  return cell.partition.inSync.filter((name) => name !== cell.partition.primary).map((name) => cell.node(name));
+}
+
+function done(cell: Cell, op: Op, key: string, value = '', delta = 1): Call {
+  const request = call(op, key, value, delta);
+  expect(request.try(primaryOf(cell))).toBe(true);
+  expect(cell.settle()).toBe(true);
+  expect(request.done).toBeDefined();
+  return request;
+}
+
+/** Lets frames flow between the nodes for a while; the map stays where it is for each of them. */
+function flow(cell: Cell, ms = 100): void {
+  for (let left = ms; left > 0; left -= 10) {
+    for (let i = 0; i < 100 && cell.deliverAny(); i++);
+    cell.pass(10);
+  }
+}
+
+function followAll(cell: Cell, except?: string): void {
+  for (const node of cell.nodes) if (node.alive && node.name !== except) node.follow(cell.maps.length - 1);
+}
+
+describe('acknowledgement', () => {
+  test('a write is answered only once every in-sync copy has it', () => {
+    const cell = newCell();
+    const [a, b] = replicasOf(cell) as [CellNode, CellNode];
+    b.frozen = true;
+    const write = call(Op.set, 'k', '1');
+    write.try(primaryOf(cell));
+    flow(cell, 50);
+    expect(a.copy()!.log.lastSeq).toBe(1);
+    expect(write.outcomes).toEqual([]);
+    b.frozen = false;
+    flow(cell, 50);
+    expect(write.done?.status).toBe(Status.stored);
+  });
+
+  test('a read of a key whose write is under way waits for that write; other keys do not', () => {
+    const cell = newCell();
+    done(cell, Op.set, 'other', 'x');
+    for (const replica of replicasOf(cell)) replica.frozen = true;
+    call(Op.set, 'k', '1').try(primaryOf(cell));
+    const same = call(Op.get, 'k');
+    const other = call(Op.get, 'other');
+    same.try(primaryOf(cell));
+    other.try(primaryOf(cell));
+    expect(other.done?.value).toBe('x');
+    expect(same.outcomes).toEqual([]);
+    for (const replica of replicasOf(cell)) replica.frozen = false;
+    flow(cell);
+    expect(same.done?.value).toBe('1');
+  });
+
+  test('a copy that does not answer leaves by a map change before the writes that it missed are answered', () => {
+    const cell = newCell();
+    const [, b] = replicasOf(cell) as [CellNode, CellNode];
+    b.frozen = true;
+    const write = call(Op.set, 'k', '1');
+    write.try(primaryOf(cell));
+    flow(cell, 600);
+    expect(write.outcomes).toEqual([]);
+    expect(cell.leaderInbox).toContainEqual(expect.objectContaining({ remove: b.name }));
+    const before = cell.partition.epoch;
+    while (cell.leaderInbox.length > 0) cell.lead();
+    expect(cell.partition.epoch).toBe(before + 1);
+    followAll(cell, b.name);
+    flow(cell, 100);
+    expect(write.done?.status).toBe(Status.stored);
+  });
+
+  test('an addition that was asked for before a removal comes too late after it', () => {
+    const cell = newCell();
+    const { epoch } = cell.partition;
+    const [a] = replicasOf(cell) as [CellNode];
+    const session = cell.map.nodes[a.name]!.session;
+    cell.command({ type: 'in-sync', changes: [{ keyspace: 'k', partition: 0, epoch, remove: a.name }] });
+    expect(cell.partition.inSync).not.toContain(a.name);
+    expect(cell.command({ type: 'in-sync', changes: [{ keyspace: 'k', partition: 0, epoch, add: a.name, session }] })).toBe(false);
+    expect(cell.partition.inSync).not.toContain(a.name);
+  });
+
+  test('an addition counts only for the session in which the copy caught up', () => {
+    const cell = newCell();
+    const [a] = replicasOf(cell) as [CellNode];
+    const { session } = cell.map.nodes[a.name]!;
+    cell.closeSession(a.name, 'silent');
+    cell.openSession(a.name);
+    expect(cell.command({ type: 'in-sync', changes: [{ keyspace: 'k', partition: 0, epoch: cell.partition.epoch, add: a.name, session }] })).toBe(false);
+  });
+
+  test('a joiner counts for acknowledgements before it is named to the leader', () => {
+    const cell = newCell(['n1', 'n2']);
+    done(cell, Op.set, 'k', '1');
+    cell.command({ type: 'place', moves: [{ keyspace: 'k', partition: 0, add: 'n3' }] });
+    followAll(cell);
+    flow(cell, 100);
+    expect(cell.leaderInbox).toContainEqual(expect.objectContaining({ add: 'n3' }));
+    cell.node('n3').frozen = true;
+    const write = call(Op.set, 'k', '2');
+    write.try(primaryOf(cell));
+    flow(cell, 100);
+    expect(write.outcomes, 'the leader may be naming n3 at this moment').toEqual([]);
+  });
+});
+
+describe('failover', () => {
+  test('what was answered, and what was only under way on one copy, is there after the primary died', () => {
+    const cell = newCell();
+    done(cell, Op.set, 'k', '1');
+    const old = primaryOf(cell);
+    const [a, b] = replicasOf(cell) as [CellNode, CellNode];
+    // Only a hears of the second write.
+    const write = call(Op.append, 'k', '2');
+    write.try(old);
+    cell.deliver(old.name, a.name);
+    cell.kill(old.name);
+    expect([a.name, b.name]).toContain(cell.partition.primary);
+    expect(cell.settle()).toBe(true);
+    for (const node of [a, b]) expect(contents(node.copy()!.table)[0]).toMatch(/^k=12 /);
+    expect(write.outcomes).toEqual([]);
+    write.try(primaryOf(cell));
+    expect(cell.settle()).toBe(true);
+    expect(write.done?.status).toBe(Status.stored);
+    expect(contents(a.copy()!.table)[0]).toMatch(/^k=12 /);
+  });
+
+  test('the same primary under a new epoch answers what was under way, once', () => {
+    const cell = newCell();
+    done(cell, Op.set, 'n', '5');
+    const primary = primaryOf(cell);
+    const [a, b] = replicasOf(cell) as [CellNode, CellNode];
+    b.frozen = true;
+    const write = call(Op.incr, 'n');
+    write.try(primary);
+    flow(cell, 20);
+    cell.command({ type: 'in-sync', changes: [{ keyspace: 'k', partition: 0, epoch: cell.partition.epoch, remove: b.name }] });
+    // Its replica hears of the new epoch first, and refuses the old one's frames.
+    a.follow(cell.maps.length - 1);
+    flow(cell, 100);
+    primary.follow(cell.maps.length - 1);
+    flow(cell, 200);
+    expect(write.outcomes.filter((outcome) => outcome.status === Status.number)).toHaveLength(1);
+    expect(write.done?.counter).toBe(6);
+  });
+
+  test('a transfer with writes under way gives them back; the retry is told the first outcome', () => {
+    const cell = newCell();
+    done(cell, Op.set, 'n', '5');
+    const old = primaryOf(cell);
+    const [a, b] = replicasOf(cell) as [CellNode, CellNode];
+    b.frozen = true;
+    const write = call(Op.incr, 'n');
+    write.try(old);
+    cell.transfer(a.name);
+    a.follow(cell.maps.length - 1);
+    b.frozen = false;
+    flow(cell, 200);
+    expect(write.outcomes.map((outcome) => outcome.status)).toEqual(['moved']);
+    expect(cell.settle()).toBe(true);
+    expect(primaryOf(cell)).toBe(a);
+    write.try(a);
+    expect(cell.settle()).toBe(true);
+    expect(write.done).toMatchObject({ status: Status.number, counter: 6 });
+    expect(contents(a.copy()!.table)[0]).toMatch(/^n=6 /);
+  });
+
+  test('a frame of the new epoch that is ahead of the map ends the old tenure', () => {
+    const cell = newCell();
+    const old = primaryOf(cell);
+    const [a] = replicasOf(cell) as [CellNode];
+    cell.transfer(a.name);
+    a.follow(cell.maps.length - 1);
+    expect(old.copy()!.serving).toBe(true);
+    while (cell.deliver(a.name, old.name));
+    expect(old.copy()!.serving).toBe(false);
+    expect(call(Op.get, 'k').try(old)).toBe(false);
+  });
+});
+
+describe('a replaced primary whose map lags', () => {
+  function laggard(): { cell: Cell; old: CellNode; next: CellNode } {
+    const cell = newCell();
+    done(cell, Op.set, 'k', 'old');
+    const old = primaryOf(cell);
+    const next = replicasOf(cell)[0]!;
+    // The two do not hear of each other, and the old one not of the map.
+    cell.cut(old.name, next.name);
+    cell.cut(next.name, old.name);
+    expect(cell.transfer(next.name)).toBe(true);
+    followAll(cell, old.name);
+    return { cell, old, next };
+  }
+
+  test('is not taken out by a move, nor is the partition handed on, before it has given up', () => {
+    const { cell, old } = laggard();
+    expect(cell.partition.former).toBe(old.name);
+    expect(cell.command({ type: 'place', moves: [{ keyspace: 'k', partition: 0, remove: old.name }] })).toBe(false);
+    const third = cell.partition.inSync.find((name) => name !== old.name && name !== cell.partition.primary)!;
+    expect(cell.transfer(third)).toBe(false);
+  });
+
+  test('serves reads only as long as its successor does not serve', () => {
+    const { cell, old, next } = laggard();
+    let reads = 0;
+    for (let passed = 0; passed < 2000; passed += 10) {
+      flow(cell, 10);
+      while (cell.leaderInbox.length > 0) cell.lead();
+      followAll(cell, old.name);
+      const read = call(Op.get, 'k');
+      if (read.try(old)) reads++;
+      const serving = [old, next].filter((node) => node.copy()?.serving === true && node.hasRights());
+      expect(serving.length).toBeLessThan(2);
+    }
+    expect(reads).toBeGreaterThan(0);
+    expect(next.copy()!.serving).toBe(true);
+    expect(cell.partition.inSync).not.toContain(old.name);
+  });
+});
+
+describe('retries', () => {
+  test('after the log was trimmed the outcome is unknown, never a second effect', () => {
+    const cell = newCell(['n1']);
+    done(cell, Op.set, 'n', '5');
+    const lost = call(Op.incr, 'n');
+    lost.try(primaryOf(cell));
+    const first = lost.outcomes.length;
+    cell.pass(100);
+    const filler = 'x'.repeat(200_000);
+    for (let i = 0; i < 20; i++) call(Op.set, 'filler', filler).try(primaryOf(cell));
+    expect(primaryOf(cell).copy()!.log.baseSeq).toBeGreaterThan(2);
+    lost.try(primaryOf(cell));
+    expect(lost.outcomes.slice(first).map((outcome) => outcome.status)).toEqual([Status.unknownOutcome]);
+  });
+
+  test('after an accepted loss nothing is known of earlier requests', () => {
+    const cell = newCell(['n1']);
+    done(cell, Op.set, 'n', '5');
+    const lost = call(Op.incr, 'n');
+    lost.try(primaryOf(cell));
+    cell.kill('n1');
+    expect(cell.partition.lost).toBe(true);
+    cell.command({ type: 'accept-loss', keyspace: 'k', partitions: [0] });
+    expect(cell.settle()).toBe(true);
+    lost.outcomes = [];
+    lost.try(primaryOf(cell));
+    expect(lost.done?.status).toBe(Status.unknownOutcome);
+    const fresh = done(cell, Op.set, 'n', '1');
+    expect(fresh.done?.status).toBe(Status.stored);
+    expect(fresh.done!.cas, 'versions do not repeat those of the lost data').toBeGreaterThan(2 ** 32);
+  });
+});
+
+describe('incomplete copies', () => {
+  test('an in-sync copy that ran out of memory is never served from: the partition is lost, and says so', () => {
+    const cell = newCell(['n1', 'n2']);
+    done(cell, Op.set, 'k', 'v');
+    const old = primaryOf(cell);
+    const [replica] = replicasOf(cell) as [CellNode];
+    replica.copy()!.cannotHold({ message: 'full', fields: {} } as never);
+    // The primary dies before it hears of it.
+    cell.kill(old.name);
+    expect(cell.partition.primary).toBe(replica.name);
+    for (let passed = 0; passed < 500; passed += 10) {
+      followAll(cell);
+      flow(cell, 10);
+      while (cell.leaderInbox.length > 0) cell.lead();
+      expect(replica.copy()!.serving).toBe(false);
+    }
+    expect(cell.partition).toMatchObject({ primary: undefined, lost: true, inSync: [] });
+  });
+
+  test('with another complete copy, that one takes over', () => {
+    const cell = newCell();
+    done(cell, Op.set, 'k', 'v');
+    const old = primaryOf(cell);
+    const next = replicasOf(cell);
+    for (const replica of next.slice(0, 1)) replica.copy()!.cannotHold({ message: 'full', fields: {} } as never);
+    cell.kill(old.name);
+    expect(cell.settle()).toBe(true);
+    expect(cell.partition.lost).toBe(false);
+    expect(contents(primaryOf(cell).copy()!.table)[0]).toMatch(/^k=v /);
+  });
+
+  test('a copy that was made anew behind the map\'s back does not start empty', () => {
+    const cell = newCell(['n1', 'n2', 'n3']);
+    done(cell, Op.set, 'k', 'v');
+    const joiner = replicasOf(cell)[1]!;
+    cell.command({ type: 'place', moves: [{ keyspace: 'k', partition: 0, remove: joiner.name }] });
+    const removed = cell.maps.length - 1;
+    cell.command({ type: 'place', moves: [{ keyspace: 'k', partition: 0, add: joiner.name }] });
+    // Everybody else is far ahead; the joiner, still on its old map, answers for its old copy and is named in sync.
+    for (let passed = 0; passed < 300 && !cell.partition.inSync.includes(joiner.name); passed += 10) {
+      followAll(cell, joiner.name);
+      flow(cell, 10);
+      while (cell.leaderInbox.length > 0) cell.lead();
+    }
+    expect(cell.partition.inSync).toContain(joiner.name);
+    joiner.follow(removed);
+    joiner.follow(cell.maps.length - 1);
+    expect(joiner.copy()!.complete).toBe(false);
+    expect(cell.settle()).toBe(true);
+    expect(contents(joiner.copy()!.table)[0]).toMatch(/^k=v /);
+  });
+
+  test('with acks majority, a new primary that misses what no log has any more steps back for one that has it', () => {
+    const cell = newCell(['n1', 'n2', 'n3'], 'majority', 64 << 20);
+    done(cell, Op.set, 'k', 'v');
+    const old = primaryOf(cell);
+    const [a, b] = replicasOf(cell) as [CellNode, CellNode];
+    cell.cut(old.name, b.name);
+    const filler = 'x'.repeat(100_000);
+    let last = call(Op.set, 'f', filler);
+    for (let i = 0; i < 60; i++) {
+      last = call(Op.set, 'f', `${i}${filler}`);
+      last.try(old);
+      cell.deliver(old.name, a.name);
+      cell.deliver(a.name, old.name);
+      if (i % 20 === 0) flow(cell, 10);
+    }
+    flow(cell, 60);
+    expect(last.done?.status).toBe(Status.stored);
+    expect(a.copy()!.log.baseSeq).toBeGreaterThan(b.copy()!.log.lastSeq);
+    cell.kill(old.name);
+    expect(cell.settle()).toBe(true);
+    expect(contents(primaryOf(cell).copy()!.table).find((line) => line.startsWith('f='))).toMatch(/^f=59x/);
+  });
+});
+
+describe('filling', () => {
+  function fill(cell: Cell, count: number): void {
+    for (let i = 0; i < count; i++) call(Op.set, `key${i}`, 'v'.repeat(2000)).try(primaryOf(cell));
+    expect(cell.settle()).toBe(true);
+    // The log is cut when something is sent.
+    done(cell, Op.set, 'key0', 'w');
+  }
+
+  test('a copy filled while writes go on ends equal', () => {
+    const cell = newCell(['n1', 'n2'], 'all', 64 << 20);
+    fill(cell, 1500);
+    // The log alone does not reach back: everything has to be sent.
+    expect(primaryOf(cell).copy()!.log.baseSeq).toBeGreaterThan(0);
+    cell.command({ type: 'place', moves: [{ keyspace: 'k', partition: 0, add: 'n3' }] });
+    followAll(cell);
+    let filled = 0;
+    for (let i = 0; i < 2000 && !cell.partition.inSync.includes('n3'); i++) {
+      cell.deliverAny();
+      if (cell.node('n3').copy()?.filling === true) filled++;
+      const key = `key${cell.random.below(1500)}`;
+      const roll = cell.random.below(4);
+      const write = roll === 0 ? call(Op.delete, key) : roll === 1 ? call(Op.set, `new${i}`, 'n') : roll === 2 ? call(Op.append, key, 'a') : call(Op.touch, key);
+      write.try(primaryOf(cell));
+      if (i % 5 === 0) cell.pass(5);
+      if (i % 50 === 0) while (cell.leaderInbox.length > 0) cell.lead();
+    }
+    expect(filled).toBeGreaterThan(10);
+    expect(cell.settle()).toBe(true);
+    expect(cell.partition.inSync).toContain('n3');
+    expect(contents(cell.node('n3').copy()!.table)).toEqual(contents(primaryOf(cell).copy()!.table));
+  });
+
+  test('late answers to earlier questions neither restart a snapshot nor use up its slot', () => {
+    const cell = newCell(['n1', 'n2'], 'all', 64 << 20);
+    fill(cell, 1500);
+    const primary = primaryOf(cell);
+    for (let round = 0; round < 8; round++) {
+      cell.command({ type: 'place', moves: [{ keyspace: 'k', partition: 0, add: 'n3' }] });
+      const n3 = cell.node('n3');
+      n3.frozen = true;
+      followAll(cell, 'n3');
+      // Several questions gather before the first answer.
+      cell.pass(60);
+      cell.pass(60);
+      cell.pass(60);
+      n3.frozen = false;
+      n3.follow(cell.maps.length - 1);
+      expect(cell.settle(), `round ${round}`).toBe(true);
+      expect(cell.partition.inSync).toContain('n3');
+      cell.command({ type: 'place', moves: [{ keyspace: 'k', partition: 0, remove: 'n3' }] });
+      expect(cell.settle()).toBe(true);
+    }
+    expect(primary.copy()!.serving).toBe(true);
+  });
+
+  test('a steady load does not keep a joiner out', () => {
+    const cell = newCell(['n1', 'n2']);
+    done(cell, Op.set, 'k', '');
+    cell.command({ type: 'place', moves: [{ keyspace: 'k', partition: 0, add: 'n3' }] });
+    followAll(cell);
+    for (let i = 0; i < 400 && !cell.partition.inSync.includes('n3'); i++) {
+      // A write before each delivery: the joiner is never level with the primary's log.
+      call(Op.set, 'k', String(i)).try(primaryOf(cell));
+      cell.deliverAny();
+      call(Op.set, 'k', String(i)).try(primaryOf(cell));
+      cell.pass(1);
+      while (cell.leaderInbox.length > 0) cell.lead();
+    }
+    expect(cell.partition.inSync).toContain('n3');
+  });
+});
+
+describe('the last holders', () => {
+  test('a process that only lost contact goes on with what it holds', () => {
+    const cell = newCell(['n1', 'n2']);
+    done(cell, Op.set, 'k', 'v');
+    const last = primaryOf(cell).name;
+    for (const name of [...cell.partition.inSync]) cell.closeSession(name, 'silent');
+    expect(cell.partition).toMatchObject({ primary: undefined, lost: false });
+    cell.openSession(cell.partition.lastInSync[0]!.name);
+    expect(cell.settle()).toBe(true);
+    expect(contents(primaryOf(cell).copy()!.table)[0]).toMatch(/^k=v /);
+    expect(cell.partition.copies).toContain(last);
+  });
+
+  test('a new process of the same name does not', () => {
+    const cell = newCell(['n1']);
+    done(cell, Op.set, 'k', 'v');
+    cell.closeSession('n1', 'silent');
+    cell.kill('n1');
+    cell.restart('n1');
+    expect(cell.partition).toMatchObject({ primary: undefined, lost: true });
+  });
+
+  test('a last holder stays placed', () => {
+    const cell = newCell(['n1', 'n2']);
+    for (const name of ['n1', 'n2']) cell.closeSession(name, 'silent');
+    const [holder] = cell.partition.lastInSync;
+    expect(cell.command({ type: 'place', moves: [{ keyspace: 'k', partition: 0, remove: holder!.name }] })).toBe(false);
+    expect(cell.partition.copies).toContain(holder!.name);
+  });
+});
