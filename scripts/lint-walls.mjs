@@ -20,7 +20,7 @@ export const rooms = {
   'frontends': { may: ['base', 'ports', 'core'] },
   'node': { may: ['base', 'ports', 'core', 'discovery', 'frontends'] },
   'client': { may: ['base', 'ports', 'core/wire', 'host'] },
-  'cli': { may: ['base', 'ports', 'core', 'host', 'discovery', 'frontends', 'node', 'client'], node: true },
+  'cli': { may: ['base', 'ports', 'core', 'host', 'discovery', 'frontends', 'node', 'client', 'sim'], node: true },
   'sim': { may: ['base', 'ports', 'core', 'discovery', 'frontends', 'node'] },
 };
 const roomNames = Object.keys(rooms);

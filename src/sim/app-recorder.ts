@@ -2,6 +2,7 @@ import type { Prng } from '../base/prng.ts';
 import type { AppContext, AppDefinition } from '../node/app-types.ts';
 import type { OnePlace } from './checkers/one-place.ts';
 import type { RunningNode } from './checkers/checker.ts';
+import type { SimProgramContext, SimPrograms } from './sim-processes.ts';
 import type { Trace } from './trace.ts';
 
 /** The code of the simulated apps: takes its time to start and stop, fails now and then, and tells the checker everything. */
@@ -23,6 +24,28 @@ export class AppRecorder {
   module(specifier: string, node: string): { default: AppDefinition } {
     const app = specifier.slice(specifier.indexOf(':') + 1);
     return { default: { start: async (context) => await this.#start(app, node, context) } };
+  }
+
+  /** The same as a command. It lives on when its agent is paused or dies, until its warden ends it. */
+  programs(node: string): SimPrograms {
+    return new Map([['sim', (context: SimProgramContext): void => this.#run(node, context)]]);
+  }
+
+  #run(node: string, context: SimProgramContext): void {
+    const running = this.#find(node);
+    if (running === undefined) return context.exit(1);
+    const { environment } = context.options;
+    const [app, epoch, type] = [environment['TROUPE_APP'] ?? '', Number(environment['TROUPE_EPOCH']), environment['TROUPE_START_TYPE'] ?? ''];
+    this.#trace.add(`${node} command of app ${app} starts: ${type} epoch ${epoch}`);
+    const { children } = running.process;
+    this.#checker.started({
+      app, node, epoch, type, instance: running.parts.instance,
+      isActive: () => [...children.running].some((child) => child.options === context.options),
+      // Its warden saw to that when it was spawned, and ends it with the lease.
+      hasRights: () => true,
+    });
+    context.onTerminate(() => context.after(this.#random.below(40), () => context.exit(0)));
+    if (this.failing && this.#random.chance(0.15)) context.after(200 + this.#random.below(3000), () => context.exit(1));
   }
 
   async #start(app: string, node: string, context: AppContext): Promise<{ stop(): Promise<unknown>; done: Promise<unknown> }> {

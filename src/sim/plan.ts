@@ -2,6 +2,8 @@
 import type { Prng } from '../base/prng.ts';
 import type { KeyspaceOptions } from '../core/control/map.ts';
 import type { AppConfig } from '../node/node-types.ts';
+import { mildKinds, wildKinds } from './faults.ts';
+import type { FaultKind } from './faults.ts';
 import type { LinkSettings } from './links.ts';
 import { simKeyspace } from './sim-cluster.ts';
 
@@ -24,6 +26,8 @@ export interface SimPlan {
   /** Calls per second of the client that does not wait for answers. */
   readonly openRate: number;
   readonly hotKeys: number;
+  /** The kinds of faults that come. Not all of them each time: some hide what others would show. */
+  readonly faults: readonly FaultKind[];
 }
 
 export interface PlanLimits {
@@ -42,7 +46,11 @@ export function drawPlan(random: Prng, limits: PlanLimits = {}): SimPlan {
   const acks = limits.acks ?? (severity === 'wild' ? 'all' : drawn.acks);
   const keyspace: KeyspaceOptions = {
     ...simKeyspace, partitions: 2 + random.below(5), replicas: nodes === 5 ? random.pick([3, 3, 5, 2]) ?? 3 : random.pick([3, 3, 2]) ?? 3, acks,
+    minInSync: nodes >= 3 && random.chance(0.1) ? 2 : 1,
   };
+  const allKinds = (severity === 'mild' ? mildKinds : wildKinds).filter((kind) => nodes >= 3 || kind !== 'new-disk');
+  const share = random.pick([0.15, 0.5, 0.8, 1]) ?? 1;
+  const some = allKinds.filter(() => random.chance(share));
   const names = Array.from({ length: nodes }, (_, index) => `n${index + 1}`);
   const drifting = random.chance(0.5);
   const apps = drawApps(random.fork(), names);
@@ -59,6 +67,7 @@ export function drawPlan(random: Prng, limits: PlanLimits = {}): SimPlan {
     thinkMs: 20 + random.below(150),
     openRate: random.chance(0.5) ? 5 + random.below(25) : 0,
     hotKeys: 3 + random.below(5),
+    faults: some.length === 0 ? allKinds : some,
   };
 }
 
@@ -69,7 +78,7 @@ function drawApps(random: Prng, names: readonly string[]): AppConfig[] {
     const tiers: (string | string[])[] = [];
     while (listed.length > 0) tiers.push(random.chance(0.3) && listed.length > 1 ? listed.splice(0, 2) : (listed.shift() as string));
     return {
-      name: `app${index + 1}`, nodes: tiers, module: `sim:app${index + 1}`, failoverTimeoutMs: random.chance(0.3) ? 200 + random.below(3000) : 0,
+      name: `app${index + 1}`, nodes: tiers, ...(random.chance(0.3) ? { command: ['sim', `app${index + 1}`] } : { module: `sim:app${index + 1}` }), failoverTimeoutMs: random.chance(0.3) ? 200 + random.below(3000) : 0,
       takeover: random.chance(0.8) ? 'automatic' as const : 'manual' as const, stopTimeoutMs: 2000, startTimeoutMs: 5000,
     };
   });

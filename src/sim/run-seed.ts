@@ -15,7 +15,7 @@ import { OnePlace } from './checkers/one-place.ts';
 import { OnePrimary } from './checkers/one-primary.ts';
 import { RaftInvariants } from './checkers/raft-invariants.ts';
 import { ShadowMap } from './checkers/shadow-map.ts';
-import { faultKinds, mildKinds, wildKinds } from './faults.ts';
+import { faultKinds } from './faults.ts';
 import type { FaultContext, FaultKind } from './faults.ts';
 import { describeOperation, History } from './history.ts';
 import { unsettled } from './liveness.ts';
@@ -144,6 +144,7 @@ class Run {
     this.#cluster = new SimCluster(this.#world, {
       nodes: this.#plan.nodes, keyspace: this.#plan.keyspace, apps: this.#plan.apps, healAfterMs: this.#plan.healAfterMs, lateMaxMs: this.#plan.lateMaxMs,
       drift: (index) => this.#plan.drift[index] ?? 0,
+      programs: (node) => this.#apps.programs(node),
       loadModule: async (specifier, node) => this.#apps.module(specifier, node),
       onLog: (node, line) => {
         const text = `${node} ${line.level} ${line.message} ${JSON.stringify(line.fields)}`;
@@ -297,7 +298,7 @@ class Run {
     this.#workload.start();
     const { only, without } = this.#options;
     const mild = this.#plan.severity === 'mild';
-    const kinds = (mild ? mildKinds : wildKinds).filter((kind) => (this.#plan.nodes >= 3 || kind !== 'new-disk') && (only === undefined || only.includes(kind)) && without?.includes(kind) !== true);
+    const kinds = (only ?? this.#plan.faults).filter((kind) => without?.includes(kind) !== true);
     const operator = this.#operator();
     const playing = mild ? this.#playMild(kinds) : this.#playWild(kinds);
     playing.catch((error: unknown) => this.report('no-escaped-error', messageOf(error)));

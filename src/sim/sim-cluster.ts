@@ -4,6 +4,7 @@ import { createNode } from '../node/create-node.ts';
 import type { AppConfig, LastNodeRule, Node, NodeOptions, NodePorts } from '../node/node-types.ts';
 import type { LogLine } from '../ports/log.ts';
 import type { SimHost, SimProcess } from './sim-host.ts';
+import type { SimPrograms } from './sim-processes.ts';
 import type { SimWorld } from './sim-world.ts';
 
 export interface SimClusterOptions {
@@ -12,6 +13,8 @@ export interface SimClusterOptions {
   readonly apps?: readonly AppConfig[];
   /** What `import` of an app's module gives, on the node of this name. */
   readonly loadModule?: (specifier: string, node: string) => Promise<unknown>;
+  /** The programs that apps' commands name, on the node of this name. */
+  readonly programs?: (node: string) => SimPrograms;
   readonly lastNode?: LastNodeRule;
   readonly healAfterMs?: number;
   readonly onLog?: (node: string, line: LogLine) => void;
@@ -77,7 +80,7 @@ export class SimCluster {
     const host = this.host(name);
     const index = this.names.indexOf(name);
     const { onLog } = this.options;
-    const process = host.start(name, { directory: 'node', clock: { drift: this.options.drift?.(index) ?? 0, lateMaxMs: this.options.lateMaxMs ?? 0 }, ...(onLog === undefined ? {} : { onLog: (line: LogLine) => onLog(name, line) }) });
+    const process = host.start(name, { directory: 'node', clock: { drift: this.options.drift?.(index) ?? 0, lateMaxMs: this.options.lateMaxMs ?? 0 }, programs: this.options.programs?.(name) ?? new Map(), ...(onLog === undefined ? {} : { onLog: (line: LogLine) => onLog(name, line) }) });
     this.#processes.set(name, process);
     this.#nodes.delete(name);
     createNode(this.options.adjust?.(this.nodeOptions(name)) ?? this.nodeOptions(name), this.#ports(process, name)).then(
