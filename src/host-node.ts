@@ -1,8 +1,8 @@
-import { lookup } from 'node:dns/promises';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { startStaticDiscovery } from './static-hosts.ts';
+import type { Topologies } from './discovery/topologies.ts';
+import { startDiscovery } from './host-discovery.ts';
 import { messageOf } from './base/errors.ts';
 import { aesGcmCipher } from './host/aes-gcm-cipher.ts';
 import { HostClock } from './host/clock.ts';
@@ -57,12 +57,12 @@ export async function startOnHost(config: AgentConfig, log: Log, directory: stri
   });
   const disk = config.data === undefined ? new MemoryDisk() : new LmdbDisk(config.data);
   const files = new HandoverDirectory(config.data === undefined ? undefined : join(config.data, 'handover'));
-  const stops: (() => void)[] = [];
+  let discovery: Topologies | undefined;
   let node: Node | undefined;
   let http: HttpListener | undefined;
   let serf: SerfSide | undefined;
   const release = async (): Promise<void> => {
-    for (const stop of stops.splice(0)) stop();
+    await discovery?.stop();
     // An answer that is on its way (to the very request to leave) is still sent.
     await Promise.all([http?.close(), serf?.close()]);
     files.close();
@@ -81,7 +81,7 @@ export async function startOnHost(config: AgentConfig, log: Log, directory: stri
     for (const { name, module } of config.node.apps) {
       if (module !== undefined) loadModule(module, directory).catch((error: unknown) => log.warn('the module of an app cannot be loaded: it could not start here', { app: name, module, error: messageOf(error) }));
     }
-    const standsAlone = isAlone(config.node, node);
+    const standsAlone = isAlone(config, node);
     http = config.http === undefined ? undefined : await startHttp({
       ...config.http,
       server: new NodeHttpServer(log),
@@ -89,12 +89,9 @@ export async function startOnHost(config: AgentConfig, log: Log, directory: stri
       gossipPort: node.addresses.gossip.port,
     });
     serf = await startSerfSide(node, config, { clock, streams, log });
-    const { gossip } = node;
-    for (const options of config.discovery) stops.push(startStaticDiscovery(options, {
-      clock, log, resolve,
-      alive: () => gossip.members().filter((member) => member.status === 'alive').map((member) => member.address),
-      join: (addresses) => gossip.join(addresses),
-    }));
+    discovery = startDiscovery(config.discovery, node.gossip, clock, log);
+    const { waitJoinedMs } = config.discovery;
+    if (waitJoinedMs > 0 && (await discovery.joined(waitJoinedMs)) === 'timeout') log.warn('no other node was found in time: this node starts without, and goes on looking', { waitJoinedMs });
     return { node, clock, httpAddress: http?.address, rpcAddress: serf.rpcAddress, handlers: serf.handlers, standsAlone, release };
   } catch (error) {
     await node?.close();
@@ -103,8 +100,8 @@ export async function startOnHost(config: AgentConfig, log: Log, directory: stri
   }
 }
 
-function isAlone({ bootstrapExpect, sync, join: others }: NodeOptions, node: Node): boolean {
-  return bootstrapExpect === 0 && sync === undefined && others.length === 0 && node.map.clusterId === '';
+function isAlone({ node: { bootstrapExpect, sync, join: others }, discovery }: AgentConfig, node: Node): boolean {
+  return bootstrapExpect === 0 && sync === undefined && others.length === 0 && discovery.topologies.length === 0 && node.map.clusterId === '';
 }
 
 /** Nobody can be told to reach us at 0.0.0.0. */
@@ -112,10 +109,6 @@ function withAdvertise(options: NodeOptions): NodeOptions {
   const { bind, advertise } = options.gossip;
   if (advertise !== undefined || (bind.host !== '0.0.0.0' && bind.host !== '::')) return options;
   return { ...options, gossip: { ...options.gossip, advertise: { host: defaultAddress(), port: 0 } } };
-}
-
-async function resolve(host: string): Promise<string[]> {
-  return (await lookup(host, { all: true })).map((each) => each.address);
 }
 
 async function loadModule(specifier: string, directory: string): Promise<unknown> {

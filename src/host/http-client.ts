@@ -1,77 +1,61 @@
-import { Agent, request as startRequest } from 'node:http';
-import type { IncomingMessage } from 'node:http';
+import http from 'node:http';
+import https from 'node:https';
 import { TroupeError, messageOf } from '../base/errors.ts';
-import type { Address } from '../ports/address.ts';
-import { formatAddress } from '../ports/address.ts';
+import type { HttpAnswer, HttpClient, HttpRequestOptions } from '../ports/http-client.ts';
 import { systemCodeOf } from './socket-errors.ts';
 
-export interface HttpQuestion {
-  readonly method: string;
-  readonly path: string;
-  readonly headers?: Readonly<Record<string, string>>;
-  readonly body?: Uint8Array;
-  /** Of the whole exchange (ms). */
-  readonly timeoutMs: number;
-}
+const bytesMaxDefault = 1024 * 1024;
 
-export interface HttpAnswer {
-  readonly status: number;
-  readonly headers: Readonly<Record<string, string | string[] | undefined>>;
-  readonly body: Uint8Array;
-}
-
-/** Values have at most 1 MiB; lists of a large cluster are longer. */
-const answerBytesMax = 64 * 1024 * 1024;
-
-/** HTTP requests over kept connections. */
-export class HttpClient {
-  readonly #agent: Agent;
-
-  /** @param connectionCountMax per host; further requests wait */
-  constructor(connectionCountMax: number) {
-    this.#agent = new Agent({ keepAlive: true, maxSockets: connectionCountMax });
-  }
-
-  /** Rejects with HOST_UNREACHABLE when nothing was sent, ANSWER_LOST when the host may have got the request. */
-  send(to: Address, question: HttpQuestion): Promise<HttpAnswer> {
+/** One connection for each request, closed after it: nothing is left when the request is over. */
+export class HostHttpClient implements HttpClient {
+  request(options: HttpRequestOptions): Promise<HttpAnswer> {
     return new Promise((resolve, reject) => {
-      let connected = false;
-      const fail = (error: unknown): void => reject(connected ? lost(to, messageOf(error)) : unreachable(to, error));
-      const request = startRequest({ agent: this.#agent, host: to.host, port: to.port, method: question.method, path: question.path, headers: { ...question.headers, 'content-length': String(question.body?.length ?? 0) } });
-      const timer = setTimeout(() => request.destroy(new Error(`no answer within ${Math.round(question.timeoutMs)} ms`)), question.timeoutMs);
-      request.on('socket', (socket) => {
-        if (socket.connecting) socket.once('connect', () => (connected = true));
-        else connected = true;
-      });
-      request.on('close', () => clearTimeout(timer));
-      request.on('error', fail);
+      const { url, signal, bytesMax = bytesMaxDefault } = options;
+      const unreachable = (cause: unknown): TroupeError => new TroupeError('HTTP_UNREACHABLE', `cannot reach ${shown(url)}: ${systemCodeOf(cause) || messageOf(cause)}`, { url: shown(url) }, cause);
+      const aborted = (): TroupeError => new TroupeError('ABORTED', `gave up waiting for ${shown(url)}`, { url: shown(url) });
+      if (signal?.aborted === true) return reject(aborted());
+      let request: http.ClientRequest;
+      try {
+        request = start(options);
+      } catch (error) {
+        return reject(unreachable(error));
+      }
+      const settle = (end: () => void): void => {
+        signal?.removeEventListener('abort', abort);
+        end();
+        request.destroy();
+      };
+      const abort = (): void => settle(() => reject(aborted()));
+      signal?.addEventListener('abort', abort, { once: true });
+      request.on('error', (error) => settle(() => reject(unreachable(error))));
       request.on('response', (response) => {
-        readAll(response).then((body) => resolve({ status: response.statusCode ?? 0, headers: response.headers, body }), fail);
+        const chunks: Buffer[] = [];
+        let length = 0;
+        response.on('error', (error) => settle(() => reject(unreachable(error))));
+        response.on('data', (chunk: Buffer) => {
+          length += chunk.length;
+          chunks.push(chunk);
+          if (length > bytesMax) settle(() => reject(new TroupeError('HTTP_TOO_LARGE', `the answer of ${shown(url)} has more than ${bytesMax} bytes; it is not read`, { url: shown(url), bytesMax })));
+        });
+        response.on('end', () => settle(() => resolve({ status: response.statusCode ?? 0, body: Buffer.concat(chunks) })));
+        response.on('close', () => settle(() => reject(unreachable(new Error('the connection broke off')))));
       });
-      request.end(question.body);
+      request.end(options.body);
     });
   }
+}
 
-  close(): void {
-    this.#agent.destroy();
+function start({ url, method = 'GET', headers, ca }: HttpRequestOptions): http.ClientRequest {
+  const options = { method, headers: { ...headers }, agent: false as const };
+  return url.startsWith('https:') ? https.request(url, ca === undefined ? options : { ...options, ca }) : http.request(url, options);
+}
+
+/** Without what may be secret: the user's part and the query. */
+function shown(url: string): string {
+  try {
+    const { protocol, host, pathname } = new URL(url);
+    return `${protocol}//${host}${pathname}`;
+  } catch {
+    return 'the URL';
   }
-}
-
-async function readAll(response: IncomingMessage): Promise<Uint8Array> {
-  const chunks: Buffer[] = [];
-  let bytes = 0;
-  for await (const chunk of response as AsyncIterable<Buffer>) {
-    chunks.push(chunk);
-    if ((bytes += chunk.length) > answerBytesMax) throw new Error(`the answer is longer than ${answerBytesMax} bytes`);
-  }
-  const all = Buffer.concat(chunks);
-  return new Uint8Array(all.buffer, all.byteOffset, all.length);
-}
-
-function unreachable(to: Address, error: unknown): TroupeError {
-  return new TroupeError('HOST_UNREACHABLE', `cannot reach ${formatAddress(to)}: ${systemCodeOf(error) || messageOf(error)}`, { host: to.host, port: to.port }, error);
-}
-
-function lost(to: Address, why: string): TroupeError {
-  return new TroupeError('ANSWER_LOST', `the answer of ${formatAddress(to)} was lost: ${why}`, { host: to.host, port: to.port });
 }

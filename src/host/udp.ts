@@ -1,8 +1,10 @@
 import dgram from 'node:dgram';
-import { isIPv6 } from 'node:net';
+import { isIPv4, isIPv6 } from 'node:net';
 import type { Address } from '../ports/address.ts';
-import type { DatagramSocket, Datagrams } from '../ports/datagrams.ts';
+import type { DatagramOptions, DatagramSocket, Datagrams } from '../ports/datagrams.ts';
+import { TroupeError } from '../base/errors.ts';
 import { bindError } from './socket-errors.ts';
+import { interfaceAddresses } from './system.ts';
 
 const receiveBufferBytes = 2 * 1024 * 1024;
 
@@ -17,21 +19,47 @@ export interface UdpCounters {
 export class UdpDatagrams implements Datagrams {
   readonly counters: UdpCounters = { sent: 0, received: 0, sendErrors: 0 };
 
-  async bind(address: Address, onPacket: (packet: Uint8Array, from: Address) => void): Promise<DatagramSocket> {
+  async bind(address: Address, onPacket: (packet: Uint8Array, from: Address) => void, options: DatagramOptions = {}): Promise<DatagramSocket> {
     const v6 = isIPv6(address.host);
-    const socket = dgram.createSocket({ type: v6 ? 'udp6' : 'udp4', lookup: lookupNothing });
+    const shared = options.shared === true;
+    const socket = dgram.createSocket({ type: v6 ? 'udp6' : 'udp4', lookup: lookupNothing, reuseAddr: shared });
     await new Promise<void>((resolve, reject) => {
       socket.once('error', (error) => {
         socket.close();
         reject(bindError('bind UDP', address, error));
       });
-      socket.bind({ address: address.host, port: address.port, exclusive: true }, () => {
+      socket.bind({ address: address.host, port: address.port, exclusive: !shared }, () => {
         socket.removeAllListeners('error');
         resolve();
       });
     });
+    try {
+      spread(socket, options);
+    } catch (error) {
+      socket.close();
+      throw error instanceof TroupeError ? error : bindError(`join the group ${options.group ?? ''} at`, address, error);
+    }
     return new UdpSocket(socket, v6, this.counters, onPacket);
   }
+}
+
+/** Makes the socket one for many. */
+function spread(socket: dgram.Socket, { broadcast, group, interface: named, ttl }: DatagramOptions): void {
+  if (broadcast === true) socket.setBroadcast(true);
+  const local = named === undefined ? undefined : interfaceAddress(named);
+  if (group !== undefined) socket.addMembership(group, local);
+  if (local !== undefined) socket.setMulticastInterface(local);
+  if (group === undefined && local === undefined && ttl === undefined) return;
+  socket.setMulticastTTL(ttl ?? 1);
+  socket.setMulticastLoopback(true);
+}
+
+function interfaceAddress(named: string): string {
+  if (isIPv4(named)) return named;
+  const found = interfaceAddresses(named).find((each) => !each.v6)?.host;
+  if (found !== undefined) return found;
+  const known = [...new Set(interfaceAddresses().filter((each) => !each.v6).map((each) => each.interfaceName))];
+  throw new TroupeError('ADDRESS_NOT_AVAILABLE', `there is no interface '${named}' with an IPv4 address on this host; there is ${known.join(', ') || 'none'}`, { interface: named });
 }
 
 class UdpSocket implements DatagramSocket {

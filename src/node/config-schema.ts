@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { discoverySchema } from './config-discovery.ts';
 import type { ConfigFile, ConfigInput } from './config-shape.ts';
 import { addressValue, keyValue, milliseconds, nameValue, oneOf, sizeValue, text, whole, yesOrNo } from './config-values.ts';
 
@@ -17,12 +18,6 @@ const gossip = z.strictObject({
   profile: oneOf('lan', 'wan', 'local').optional(),
   encrypt: z.union([keyValue, z.array(keyValue).min(1)]).describe('a key in base64, or a list of keys').optional(),
   compression: yesOrNo.optional(),
-});
-
-const discovery = z.strictObject({
-  strategy: oneOf('static'),
-  hosts: z.array(addressValue({ defaultPort: gossipPort, name: true })).min(1).max(256).describe('a list of 1 to 256 addresses'),
-  intervalMs: milliseconds(100).optional(),
 });
 
 const sync = z.strictObject({
@@ -69,7 +64,7 @@ export const configSchema: z.ZodType<ConfigFile, ConfigInput> = z.strictObject({
   gossip: gossip.optional(),
   peer: addressValue({}).optional(),
   join: z.array(addressValue({ defaultPort: gossipPort, name: true })).max(256).describe('a list of at most 256 addresses').optional(),
-  discovery: z.record(z.string(), discovery).describe('a mapping of names to strategies').optional(),
+  discovery: discoverySchema.optional(),
   bootstrap: z.strictObject({ expect: whole(0, 1024) }).optional(),
   sync: sync.optional(),
   quorum: z.strictObject({ lastNode: oneOf('never', 'on-refusal', 'on-silence').optional() }).optional(),

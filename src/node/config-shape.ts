@@ -1,11 +1,12 @@
 import type { Address } from '../ports/address.ts';
 import type { LogLevel } from '../ports/log.ts';
+import type { DiscoveryConfig, DiscoveryInput } from './config-discovery.ts';
 
 /**
  * The config file's keys. Twice the same: as it is written (addresses, keys and sizes are text) and as it is read.
  * Defaults are in docs/config.md, and in each comment.
  */
-export interface ConfigShape<A, K, S> {
+export interface ConfigShape<A, K, S, D> {
   /** Unique in the cluster; 1 to 64 letters, digits, `.`, `_`, `-`. Default: the host's name. */
   name?: string | undefined;
   /** Directory of what must survive a restart. Default: none, every start is a new member. */
@@ -28,8 +29,8 @@ export interface ConfigShape<A, K, S> {
   peer?: A | undefined;
   /** Gossip addresses to join, tried until one answers. Default none. */
   join?: A[] | undefined;
-  /** Ways to find others, by a name of your choice. Default none. */
-  discovery?: Record<string, { strategy: 'static'; hosts: A[]; /** Default 3000 ms. */ intervalMs?: number | undefined }> | undefined;
+  /** Ways to find others, by a name of your choice; and `waitJoinedMs`. Default none. */
+  discovery?: D | undefined;
   /** Found a cluster once this many nodes are there. Default 0: only ever join one. */
   bootstrap?: { expect: number } | undefined;
   /** Instead of a number: the names to wait for. At the time-out all mandatory ones must be there. */
@@ -135,6 +136,6 @@ export interface ConfigApp {
 }
 
 /** As written in YAML or JSON, or given by a program. */
-export type ConfigInput = ConfigShape<string, string, number | string>;
+export type ConfigInput = ConfigShape<string, string, number | string, DiscoveryInput>;
 /** As read. */
-export type ConfigFile = ConfigShape<Address, Uint8Array, number>;
+export type ConfigFile = ConfigShape<Address, Uint8Array, number, DiscoveryConfig>;

@@ -4,6 +4,8 @@ import { defaultTiming } from '../core/control/map.ts';
 import type { KeyspaceOptions, LeaseTiming } from '../core/control/map.ts';
 import type { Address } from '../ports/address.ts';
 import type { LogLevel } from '../ports/log.ts';
+import { withPaths } from './config-discovery.ts';
+import type { DiscoveryConfig } from './config-discovery.ts';
 import { formatPath, nearestOf, problemsOf } from './config-problems.ts';
 import type { ConfigProblem } from './config-problems.ts';
 import { configSchema, gossipPort, httpPort, laterKeys, rpcPort } from './config-schema.ts';
@@ -23,7 +25,7 @@ export interface AgentConfig {
   readonly http: HttpConfig | undefined;
   readonly rpc: RpcConfig | undefined;
   readonly handlers: HandlersConfig;
-  readonly discovery: readonly StaticDiscovery[];
+  readonly discovery: DiscoveryConfig;
   /** SIGTERM drains and leaves; false: it stops at once. */
   readonly leaveOnTerminate: boolean;
   readonly logLevel: LogLevel;
@@ -47,13 +49,6 @@ export interface HandlersConfig {
   readonly handlers: readonly EventHandler[];
   readonly runningMax: number | undefined;
   readonly timeoutMs: number | undefined;
-}
-
-/** A fixed list of hosts, asked again and again for as long as they are no members. */
-export interface StaticDiscovery {
-  readonly name: string;
-  readonly hosts: readonly Address[];
-  readonly intervalMs: number;
 }
 
 /** What a flag says, and where in the file the same would be said. */
@@ -225,9 +220,8 @@ function timingOf(config: ConfigFile): LeaseTiming {
 }
 
 function assemble(config: ConfigFile, source: ConfigSource): AgentConfig {
-  const discovery = Object.entries(config.discovery ?? {}).map(([name, { hosts, intervalMs }]) => ({ name, hosts, intervalMs: intervalMs ?? 3000 }));
   return {
-    node: nodeOptions(config, source, discovery),
+    node: nodeOptions(config, source),
     data: config.data === undefined ? undefined : source.resolvePath(config.data),
     http: config.http === false ? undefined : {
       bind: config.http?.bind ?? { host: '127.0.0.1', port: httpPort },
@@ -244,13 +238,13 @@ function assemble(config: ConfigFile, source: ConfigSource): AgentConfig {
       runningMax: config.handling?.runningMax,
       timeoutMs: config.handling?.timeoutMs,
     },
-    discovery,
+    discovery: config.discovery === undefined ? { waitJoinedMs: 0, topologies: [] } : withPaths(config.discovery, source.resolvePath),
     leaveOnTerminate: config.leaveOnTerminate ?? true,
     logLevel: config.log?.level ?? 'info',
   };
 }
 
-function nodeOptions(config: ConfigFile, source: ConfigSource, discovery: readonly StaticDiscovery[]): NodeOptions {
+function nodeOptions(config: ConfigFile, source: ConfigSource): NodeOptions {
   const { gossip, timing } = config;
   const keys = gossip?.encrypt === undefined ? undefined : Array.isArray(gossip.encrypt) ? gossip.encrypt : [gossip.encrypt];
   return {
@@ -275,7 +269,7 @@ function nodeOptions(config: ConfigFile, source: ConfigSource, discovery: readon
     keyspaces: Object.fromEntries(Object.entries(config.keyspaces ?? { default: {} }).map(([name, options]) => [name, keyspaceOptions(options)])),
     apps: Object.entries(config.apps ?? {}).map(([name, app]) => appConfig(name, app, source.resolvePath)),
     ...(config.memcached === undefined ? {} : { memcached: { bind: config.memcached.bind, keyspace: config.memcached.keyspace ?? 'default' } }),
-    join: distinct([...(config.join ?? []), ...discovery.flatMap((each) => each.hosts)]),
+    join: distinct(config.join ?? []),
     ...(timing?.healAfterMs === undefined ? {} : { healAfterMs: timing.healAfterMs }),
     ...(timing?.requestTimeoutMs === undefined ? {} : { requestTimeoutMs: timing.requestTimeoutMs }),
     version: source.version,

@@ -3,7 +3,21 @@ import type { Address } from './address.ts';
 /** Best-effort packets (UDP). */
 export interface Datagrams {
   /** Rejects with a TroupeError (ADDRESS_IN_USE, ADDRESS_NOT_AVAILABLE, PERMISSION_DENIED) when the address cannot be had. Port 0 asks for any free one. */
-  bind(address: Address, onPacket: (packet: Uint8Array, from: Address) => void): Promise<DatagramSocket>;
+  bind(address: Address, onPacket: (packet: Uint8Array, from: Address) => void, options?: DatagramOptions): Promise<DatagramSocket>;
+}
+
+/** For one packet to many. IPv4 only. */
+export interface DatagramOptions {
+  /** Others on this host may bind the same address, if they ask for it too; each gets every multicast and broadcast. Default false. */
+  readonly shared?: boolean;
+  /** May send to broadcast addresses; default false. */
+  readonly broadcast?: boolean;
+  /** Receive what is sent to this group. Rejects with ADDRESS_NOT_AVAILABLE when it cannot be joined. */
+  readonly group?: string;
+  /** Interface to receive the group on and to send multicast from: its name or one of its IPv4 addresses; default: the system's choice. */
+  readonly interface?: string;
+  /** How many routers a multicast may pass, + 1; default 1: this network only. Our own multicasts come back to this host. */
+  readonly ttl?: number;
 }
 
 export interface DatagramSocket {

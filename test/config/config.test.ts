@@ -51,7 +51,7 @@ describe('readConfig()', () => {
       bootstrapExpect: 3,
       lastNode: 'on-refusal',
       memcached: { bind: { host: '127.0.0.1', port: 11_211 }, keyspace: 'default' },
-      join: [{ host: '127.0.0.2', port: 7946 }, { host: '127.0.0.9', port: 7946 }, { host: '127.0.0.1', port: 7947 }, { host: '::1', port: 7946 }],
+      join: [{ host: '127.0.0.2', port: 7946 }, { host: '127.0.0.9', port: 7946 }],
       timing: { leaseMs: 800, marginMs: 50, renewMs: 100 },
       version: '0.1.0',
     });
@@ -65,7 +65,8 @@ describe('readConfig()', () => {
       { name: 'backup', nodes: [['slave-a', 'slave-b']], command: ['/etc/troupe/backup.sh', '/etc/troupe/to', 'now'], restart: { count: 1, periodMs: 1000 } },
       { name: 'cron', nodes: ['master'], module: 'some-package' },
     ]);
-    expect(config.discovery).toMatchObject([{ name: 'home', intervalMs: 2000 }]);
+    expect(config.discovery).toMatchObject({ waitJoinedMs: 0, topologies: [{ name: 'home', strategy: { name: 'static' }, retryMaxMs: 2000 }] });
+    expect(config.discovery.topologies[0]?.options).toEqual({ hosts: [{ host: '127.0.0.2', port: 7946 }, { host: '127.0.0.1', port: 7947 }, { host: '::1', port: 7946 }], intervalMs: 2000 });
     expect(config.http).toEqual({ bind: { host: '127.0.0.1', port: 7380 }, token: undefined, allowWithoutToken: false });
   });
 

@@ -1,0 +1,49 @@
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Topologies } from './discovery/topologies.ts';
+import type { TopologyHooks } from './discovery/topology.ts';
+import { aesGcmCipher } from './host/aes-gcm-cipher.ts';
+import { HostDns } from './host/dns.ts';
+import { HostHttpClient } from './host/http-client.ts';
+import { processTable } from './host/process-table.ts';
+import { HostProcesses } from './host/processes.ts';
+import { createRandom } from './host/random.ts';
+import { textFiles } from './host/text-files.ts';
+import { UdpDatagrams } from './host/udp.ts';
+import type { DiscoveryConfig } from './node/config-discovery.ts';
+import type { Gossip } from './node/gossip-types.ts';
+import type { Clock } from './ports/clock.ts';
+import type { Log } from './ports/log.ts';
+
+/** Looks for the other nodes on behalf of a node of this host, for as long as it runs. */
+export function startDiscovery({ topologies }: DiscoveryConfig, gossip: Gossip, clock: Clock, log: Log): Topologies {
+  return new Topologies(topologies, {
+    clock,
+    log,
+    random: createRandom(),
+    cipher: aesGcmCipher,
+    datagrams: new UdpDatagrams(),
+    dns: new HostDns(),
+    http: new HostHttpClient(),
+    files: textFiles,
+    processes: new HostProcesses(),
+    processTable,
+    self: { name: gossip.local.name, address: gossip.local.address, keys: gossip.keys(), runtimeDirectory: runtimeDirectory() },
+  }, gossipHooks(gossip));
+}
+
+/** Connecting is joining. Whom a source names no more is left to failure detection: it may still be a good member. */
+function gossipHooks(gossip: Gossip): TopologyHooks {
+  return {
+    list: () => gossip.members().filter((member) => member.status === 'alive').map((member) => member.address),
+    async connect(address, signal) {
+      const { joined, errors } = await gossip.join([address], signal);
+      return joined > 0 ? { ok: true } : { ok: false, reason: errors[0]?.message ?? 'it gave no answer' };
+    },
+  };
+}
+
+function runtimeDirectory(): string {
+  const given = process.env['XDG_RUNTIME_DIR'];
+  return given === undefined || given === '' ? join(tmpdir(), `troupe-${process.getuid?.() ?? 'user'}`) : join(given, 'troupe');
+}
