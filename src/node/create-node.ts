@@ -393,6 +393,8 @@ class TroupeNode implements Node {
   }
 
   #onLeading(previousLeaderSilentMs: number): void {
+    // An election that was won while the node closes: nobody would stop this leader any more.
+    if (this.#isClosed) return;
     const consensus = this.#consensus as Consensus;
     this.#log.info('this node leads the cluster', { term: consensus.raft.term });
     this.#leader?.stop();
