@@ -22,6 +22,12 @@ import type { Peers } from './peers.ts';
 export interface ConsensusOptions {
   readonly raftId: string;
   readonly electionTimeoutMs: { readonly min: number; readonly max: number };
+  /**
+   * quorum.lastNode is not `never`: while this process was away, the others may have gone on with fewer voters than its
+   * disk knows of. It takes part in no election until a leader has spoken to it, or all voters that it knows are here
+   * and none of them has.
+   */
+  readonly cautiousAfterRestart: boolean;
 }
 
 export interface ConsensusHandlers {
@@ -43,6 +49,9 @@ interface Proposal {
   readonly resolve: (outcome: Outcome) => void;
 }
 
+const cautionLookMs = 100;
+/** All voters were connected for this long and no leader spoke: the group has not gone on without this one (ms). */
+const cautionMs = 1500;
 const compactEveryEntries = 2000;
 const compactEveryBytes = 4 << 20;
 const outcomeLost: Outcome = { ok: false, code: 'LEADER_CHANGED', message: 'the leader changed while the command was under way; it may or may not have been carried out' };
@@ -69,6 +78,9 @@ export class Consensus {
   #pumpArmed = false;
   #leading = false;
   #electedIn = 0;
+  /** See ConsensusOptions.cautiousAfterRestart. */
+  #cautious: boolean;
+  #allHereSince = Number.POSITIVE_INFINITY;
   #forced = false;
   #failed = false;
   #closed = false;
@@ -85,6 +97,28 @@ export class Consensus {
     this.#log = log;
     this.#handlers = handlers;
     this.#raft = this.#newRaft();
+    this.#cautious = options.cautiousAfterRestart && this.isVoter && this.#raft.configuration.voters.length > 1;
+    if (this.#cautious) this.#lookForTheOthers();
+  }
+
+  #lookForTheOthers(): void {
+    if (!this.#cautious || this.#closed) return;
+    const now = this.#clock.now();
+    const allHere = this.#raft.configuration.voters.every((id) => id === this.#options.raftId || this.#peers.isConnected(nameOfRaftId(id)));
+    if (!allHere) this.#allHereSince = Number.POSITIVE_INFINITY;
+    else if (this.#allHereSince === Number.POSITIVE_INFINITY) this.#allHereSince = now;
+    else if (now - this.#allHereSince >= cautionMs) {
+      this.#endCaution();
+      return;
+    }
+    this.#clock.at(now + cautionLookMs, () => this.#lookForTheOthers());
+  }
+
+  #endCaution(): void {
+    this.#cautious = false;
+    // The time that was waited does not count as a leader's silence.
+    this.#raft.tick(this.#clock.now());
+    this.#armPump();
   }
 
   #newRaft(): Raft {
@@ -142,6 +176,10 @@ export class Consensus {
     if (this.#failed || this.#closed) return;
     const message = decodeMessage(bytes.subarray(start, end));
     if (message.to !== this.#options.raftId || nameOfRaftId(message.from) !== from) return;
+    if (this.#cautious) {
+      if (message.type !== 'append' && message.type !== 'heartbeat' && message.type !== 'snapshot') return;
+      this.#cautious = false;
+    }
     this.#raft.step(this.#clock.now(), message);
     this.#armPump();
   }
@@ -162,7 +200,7 @@ export class Consensus {
   /** The process that leads is dead for certain: elect without waiting. */
   leaderDied(): void {
     const leader = this.#raft.leaderId;
-    if (leader === undefined || !this.isVoter || this.#failed) return;
+    if (leader === undefined || !this.isVoter || this.#failed || this.#cautious) return;
     this.#raft.campaign(this.#clock.now(), { leaderKnownDead: leader });
     this.#armPump();
   }
@@ -331,6 +369,7 @@ export class Consensus {
   }
 
   #armTimer(): void {
+    if (this.#cautious) return;
     const at = this.#raft.nextWakeAt();
     if (this.#timer !== undefined && this.#timerAt <= at) return;
     this.#timer?.cancel();
@@ -341,7 +380,7 @@ export class Consensus {
       this.#timer = undefined;
       this.#timerAt = Number.POSITIVE_INFINITY;
       if (this.#closed || this.#failed) return;
-      this.#raft.tick(this.#clock.now());
+      if (!this.#cautious) this.#raft.tick(this.#clock.now());
       this.#armPump();
       this.#armTimer();
     });

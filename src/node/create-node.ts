@@ -50,7 +50,7 @@ const deadRememberedMax = 1000;
  * DISK_…, or what gossip says about its options. Nothing is left open then.
  */
 export async function createNode(options: NodeOptions, ports: NodePorts): Promise<Node> {
-  if (!isGoodName(options.name)) throw new TroupeError('BAD_NAME', `cannot call a node '${options.name}': a name has 1 to 64 letters, digits, '.', '_' or '-', and begins with a letter or digit`, { name: options.name });
+  if (!isGoodName(options.name)) throw new TroupeError('BAD_NAME', `cannot call a node '${String(options.name)}': a name has 1 to 64 letters, digits, '.', '_' or '-', and begins with a letter or digit`, { name: options.name });
   const node = new TroupeNode(options, ports);
   try {
     await node.open();
@@ -135,7 +135,7 @@ class TroupeNode implements Node {
     this.#peerAddress = await this.#peers.listen(this.#options.peer ?? { host: bind.host, port: bind.port === 0 ? 0 : bind.port + 1 });
     const raftDatabase = await disk.open('raft');
     const electionTimeoutMs = this.#options.electionTimeoutMs ?? { min: 300, max: 500 };
-    this.#consensus = new Consensus({ raftId: `${this.name}/${this.#identity.directoryId}`, electionTimeoutMs }, raftDatabase, this.#peers, clock, random, this.#log, {
+    this.#consensus = new Consensus({ raftId: `${this.name}/${this.#identity.directoryId}`, electionTimeoutMs, cautiousAfterRestart: this.#options.lastNode !== 'never' }, raftDatabase, this.#peers, clock, random, this.#log, {
       onMap: (map) => this.#onMap(map),
       onElected: () => this.#onElected(),
       onLeading: (silentMs) => this.#onLeading(silentMs),

@@ -25,6 +25,7 @@ const tickMs = 50;
 const snapshotsAtOnce = 4;
 /** Entries that may be moved per tick to give thinly used memory back. */
 const tidyPerTick = 64;
+const complainEveryMs = 2000;
 const parkedMax = 20_000;
 const parkedForMs = 1000;
 /** Replicas keep expired entries this much longer than the primary, so that no difference of clocks loses one that was touched in time. */
@@ -71,6 +72,7 @@ export class StoreHost implements CopySink {
   #dirty: Copy[] = [];
   readonly #dirtySet = new Set<Copy>();
   #changes: InSyncChange[] = [];
+  readonly #complainedAt = new Map<string, number>();
   #snapshots = 0;
   #parked: ParkedRequest[] = [];
   readonly #parkedByName = new Map<string, ParkedRequest>();
@@ -178,7 +180,12 @@ export class StoreHost implements CopySink {
   }
 
   requestRemove(copy: Copy, node: string): void {
-    this.#log.info('a copy does not keep up and is to leave the in-sync set', { partition: copy.address.partition, copy: node });
+    const now = this.#clock.now();
+    // The request is repeated until the map changes, and often concerns many partitions at once: one line says it.
+    if (now - (this.#complainedAt.get(node) ?? Number.NEGATIVE_INFINITY) > complainEveryMs) {
+      this.#complainedAt.set(node, now);
+      this.#log.info('a node does not acknowledge writes: its copies are to leave the in-sync sets', { copy: node, partition: copy.address.partition });
+    }
     this.#change(copy, { remove: node });
   }
 

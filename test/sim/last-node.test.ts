@@ -6,7 +6,7 @@ import type { LastNodeRule } from '../../src/node/node-types.ts';
 async function clusterOf(seed: number, lastNode: LastNodeRule): Promise<SimCluster> {
   const cluster = new SimCluster(new SimWorld({ seed }), { nodes: 3, lastNode });
   cluster.startAll();
-  expect(await cluster.until(() => cluster.isHealthy() && cluster.node('n1')?.status().voters.length === 3, 30_000)).toBe(true);
+  expect(await cluster.until(() => cluster.isHealthy() && cluster.nodes().every((node) => node.status().voters.length === 3), 30_000)).toBe(true);
   return cluster;
 }
 
@@ -46,6 +46,20 @@ test("'on-refusal': the last of three goes on when the others died one after the
   await cluster.runFor(10_000);
   expect(cluster.node('n1')?.status().sessionLive).toBe(false);
   expect(cluster.node('n2')?.status().sessionLive).toBe(false);
+  // With the last one back there is nothing to wait for.
+  cluster.restart('n3');
+  expect(await cluster.until(() => cluster.names.every((name) => cluster.node(name)?.status().sessionLive === true), 20_000)).toBe(true);
+});
+
+test("'on-refusal': restarted voters join the last one that went on, instead of outvoting it", async () => {
+  const cluster = await clusterOf(15, 'on-refusal');
+  cluster.kill('n1');
+  cluster.kill('n2');
+  expect(await canWrite(cluster, 'n3', 'alone', 2000)).toBe(true);
+  cluster.restart('n1');
+  cluster.restart('n2');
+  expect(await cluster.until(() => cluster.isHealthy(), 30_000)).toBe(true);
+  expect(await cluster.world.scheduler.settle(cluster.node('n1')!.keyspace('default').get('alone'))).toBeDefined();
 });
 
 test("'on-refusal': silence is no refusal", async () => {
