@@ -96,7 +96,7 @@ const running = new Set<TestAgent>();
 const directories: string[] = [];
 
 /** Flags for ports that nobody else has. */
-export const anyPorts: readonly string[] = ['--bind', '127.0.0.1:0', '--peer', '127.0.0.1:0', '--http', '127.0.0.1:0'];
+export const anyPorts: readonly string[] = ['--bind', '127.0.0.1:0', '--peer', '127.0.0.1:0', '--http', '127.0.0.1:0', '--rpc-addr', 'off'];
 
 export function temporaryDirectory(): string {
   const directory = mkdtempSync(join(tmpdir(), 'troupe-cli-'));
