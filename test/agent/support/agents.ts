@@ -72,9 +72,13 @@ export function temporaryDirectory(): string {
   return directory;
 }
 
+export async function killAll(): Promise<void> {
+  await Promise.all([...alive].map((agent) => agent.kill()));
+}
+
 /** Ends every agent that is left, and removes temporary files. */
 export async function cleanUp(): Promise<void> {
-  await Promise.all([...alive].map((agent) => agent.kill()));
+  await killAll();
   for (const directory of directories.splice(0)) rmSync(directory, { recursive: true, force: true });
 }
 
@@ -117,7 +121,7 @@ export class Agent {
     if (this.gossip === 0) await this.choosePorts();
     const at = (port: number): string => `${this.host}:${port}`;
     const words = [
-      'agent', '--name', this.name, '--bind', at(this.gossip), '--peer', at(this.peer), '--http', at(this.http), '--memcached', at(this.memcached), '--profile', 'local', ...this.flags,
+      'agent', '--name', this.name, '--bind', at(this.gossip), '--peer', at(this.peer), '--http', at(this.http), '--memcached', at(this.memcached), '--profile', 'local', '--rpc-addr', 'off', ...this.flags,
     ];
     const [command, ...rest] = [...this.#through, process.execPath, program, ...words] as [string, ...string[]];
     const { TROUPE_HTTP: _http, TROUPE_TOKEN: _token, NOTIFY_SOCKET: _socket, ...env } = process.env;
