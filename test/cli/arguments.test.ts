@@ -20,8 +20,9 @@ describe('normaliseArguments()', () => {
 describe('the flags of the agent', () => {
   test('each says something that the config file knows', () => {
     for (const flag of agentFlags) {
-      const value = { tags: { k: 'v' }, role: 'v', dev: true, voter: false, storage: false, leaveOnTerminate: true, expect: 3, lastNode: 'never', profile: 'lan', level: 'info', encrypt: 'T9jncgl9mbLus+baTTa7q7nPSUrXwbDi2dhbtqir37s=', join: ['127.0.0.1:1'] }[flag.path.at(-1) as string]
-        ?? (/bind|advertise|peer/.test(flag.path.at(-1) as string) ? '127.0.0.1:1' : 'text');
+      const last = flag.path.at(-1) as string;
+      const words = { tags: { k: 'v' }, dev: true, voter: false, storage: false, leaveOnTerminate: true, lastNode: 'never', profile: 'lan', level: 'info', encrypt: 'T9jncgl9mbLus+baTTa7q7nPSUrXwbDi2dhbtqir37s=' }[last];
+      const value = words ?? (flag.repeat === true ? ['127.0.0.1:1'] : flag.read !== undefined ? flag.read('3') : flag.form.includes('<address>') ? '127.0.0.1:1' : 'text');
       const file = flag.path.reduceRight<unknown>((inner, key) => ({ [key]: inner }), value) as Record<string, unknown>;
       expect(configSchema.safeParse(file).error?.issues ?? [], flag.form).toEqual([]);
     }

@@ -47,6 +47,8 @@ export interface Result {
 /** Runs the program to its end. */
 export async function run(words: readonly string[], options: { env?: Record<string, string>; input?: string; directory?: string } = {}): Promise<Result> {
   const child = spawn(process.execPath, [program, ...words], { env: { ...cleanEnvironment(), ...options.env }, ...(options.directory === undefined ? {} : { cwd: options.directory }) });
+  started.add(child);
+  child.on('close', () => started.delete(child));
   let stdout = '';
   let stderr = '';
   child.stdout.on('data', (chunk) => (stdout += String(chunk)));
@@ -93,6 +95,7 @@ export class TestAgent {
 }
 
 const running = new Set<TestAgent>();
+const started = new Set<ChildProcess>();
 const directories: string[] = [];
 
 /** Flags for ports that nobody else has. */
@@ -107,6 +110,7 @@ export function temporaryDirectory(): string {
 /** Ends every agent that is left, and removes temporary files. */
 export async function cleanUp(): Promise<void> {
   const left = [...running];
+  for (const child of started) child.kill('SIGKILL');
   for (const agent of left) agent.signal('SIGKILL');
   await Promise.all(left.map((agent) => agent.exited));
   for (const directory of directories.splice(0)) rmSync(directory, { recursive: true, force: true });
