@@ -1,6 +1,11 @@
 /** Serf's names for flags that have another one here. */
 const aliases: Readonly<Record<string, string>> = { node: 'name', 'config-file': 'config', 'retry-join': 'join' };
 
+/** Flags without a value, to which Go's programs accept one: `-coalesce=false`. Of the first kind, `no-` in front turns them off. */
+const onByDefault: readonly string[] = ['coalesce', 'early'];
+const offByDefault: readonly string[] = ['no-ack', 'detailed', 'verbose', 'list', 'prune', 'replay'];
+const truth: Readonly<Record<string, boolean>> = { 1: true, t: true, T: true, true: true, TRUE: true, True: true, 0: false, f: false, F: false, false: false, FALSE: false, False: false };
+
 /**
  * Serf writes long flags with one dash (`-node x`, `-join=a`), commander wants two. Words after `--` are left alone;
  * so are flags of one letter, and numbers.
@@ -9,12 +14,15 @@ export function normaliseArguments(words: readonly string[]): string[] {
   const end = words.indexOf('--');
   const mine = end < 0 ? words : words.slice(0, end);
   const rest = end < 0 ? [] : words.slice(end);
-  return [...mine.map(normalise), ...rest];
+  return [...mine.flatMap(normalise), ...rest];
 }
 
-function normalise(word: string): string {
+function normalise(word: string): string | string[] {
   const match = /^--?([A-Za-z][A-Za-z0-9-]+)(=.*)?$/s.exec(word);
   if (match === null) return word;
   const name = match[1] as string;
+  const value = truth[match[2]?.slice(1) ?? ''];
+  if (value !== undefined && onByDefault.includes(name)) return value ? `--${name}` : `--no-${name}`;
+  if (value !== undefined && offByDefault.includes(name)) return value ? `--${name}` : [];
   return `--${Object.hasOwn(aliases, name) ? aliases[name] : name}${match[2] ?? ''}`;
 }

@@ -1,7 +1,9 @@
 import { Command } from 'commander';
 import { TroupeError } from '../base/errors.ts';
 import { agentOf, withAgent } from './agent-client.ts';
+import { rpcForceLeaveRequest, rpcJoinRequest, rpcJoinResponse } from '../core/wire/serf-rpc.ts';
 import { count, print, printJson } from './output.ts';
+import { asksForRpc, overRpc, withRpc } from './rpc-client.ts';
 
 interface JoinAnswer {
   readonly joined: number;
@@ -10,12 +12,14 @@ interface JoinAnswer {
 
 /** `troupe join`: one address that answers is success. */
 export function joinCommand(): Command {
-  const command = withAgent(new Command('join'))
+  const command = withRpc(withAgent(new Command('join')))
     .summary('let the agent join other nodes')
     .description('Tells the agent to join the gossip pool of the nodes at these addresses. One that answers is enough.')
     .argument('<address...>', 'ADDR[:PORT] of gossip; default port 7946')
+    .option('--replay', 'tell user events from before, as far as the others remember them; over RPC only')
     .option('--json', 'print the answer as JSON');
-  return command.action(async (addresses: string[], options: { json?: true }) => {
+  return command.action(async (addresses: string[], options: { json?: true; replay?: true }) => {
+    if (options.replay === true || asksForRpc(command)) return joinOverRpc(command, addresses, options);
     const answer = await agentOf(command).post<JoinAnswer>('/v1/join', { addresses });
     if (options.json === true) printJson(answer);
     if (answer.joined === 0) throw new TroupeError('JOIN_FAILED', `Error joining the cluster: ${answer.errors.map((each) => `${each.address}: ${each.message}`).join('; ')}`);
@@ -23,25 +27,36 @@ export function joinCommand(): Command {
   });
 }
 
+async function joinOverRpc(command: Command, addresses: readonly string[], options: { json?: true; replay?: true }): Promise<void> {
+  const request = { codec: rpcJoinRequest, body: { Existing: addresses, Replay: options.replay === true } };
+  const { error, body } = await overRpc(command, (client) => client.ask('join', request, rpcJoinResponse));
+  if (error !== '') throw new TroupeError('JOIN_FAILED', `Error joining the cluster: ${error}`);
+  if (options.json === true) printJson({ joined: body.Num, errors: [] });
+  else print(`Successfully joined cluster by contacting ${body.Num} nodes.`);
+}
+
 /** `troupe leave` returns when the agent has handed everything over and told the others. */
 export function leaveCommand(): Command {
-  const command = withAgent(new Command('leave'))
+  const command = withRpc(withAgent(new Command('leave')))
     .summary('let the agent leave the cluster and end')
     .description("Tells the agent to hand over what it holds, to leave, and to end. Returns when it has left.");
   return command.action(async () => {
-    await agentOf(command).post('/v1/leave');
+    if (asksForRpc(command)) await overRpc(command, (client) => client.request('leave'));
+    else await agentOf(command).post('/v1/leave');
     print('Graceful leave complete');
   });
 }
 
 export function forceLeaveCommand(): Command {
-  const command = withAgent(new Command('force-leave'))
+  const command = withRpc(withAgent(new Command('force-leave')))
     .summary('turn a failed member into one that left')
     .description('Turns a failed member into one that left, so that nobody waits for it to return. A member that is alive refutes this.')
     .argument('<name>', 'the member')
     .option('--prune', 'forget it altogether, in the cluster map too');
   return command.action(async (name: string, options: { prune?: true }) => {
-    await agentOf(command).post('/v1/force-leave', { name, prune: options.prune === true });
+    const prune = options.prune === true;
+    if (asksForRpc(command)) await overRpc(command, (client) => client.request('force-leave', { codec: rpcForceLeaveRequest, body: { Node: name, Prune: prune } }));
+    else await agentOf(command).post('/v1/force-leave', { name, prune });
     print(`${name} is no longer expected back.`);
   });
 }

@@ -22,3 +22,8 @@ export function printJson(value: unknown): void {
 export function count(number: number, noun: string): string {
   return `${number} ${noun}${number === 1 ? '' : 's'}`;
 }
+
+/** As Go's encoder prints it, which is what programs that read Serf's output have seen so far. */
+export function printGoJson(value: unknown): void {
+  print(JSON.stringify(value, undefined, 2).replaceAll(/[<>&\u2028\u2029]/g, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`));
+}

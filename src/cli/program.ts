@@ -2,13 +2,21 @@ import { Command } from 'commander';
 import { packageVersion } from '../host/package-version.ts';
 import { agentCommand } from './agent.ts';
 import { appsCommand } from './apps.ts';
+import { eventCommand } from './event.ts';
+import { infoCommand } from './info.ts';
 import { keygenCommand } from './keygen.ts';
+import { keysCommand } from './keys.ts';
 import { kvCommand } from './kv.ts';
 import { membersCommand } from './members.ts';
 import { forceLeaveCommand, joinCommand, leaveCommand, votersCommand } from './membership.ts';
+import { monitorCommand } from './monitor.ts';
 import { drainCommand, maintenanceCommand, nodesCommand } from './nodes.ts';
 import { partitionsCommand } from './partitions.ts';
+import { queryCommand } from './query.ts';
+import { reachabilityCommand } from './reachability.ts';
+import { rttCommand } from './rtt.ts';
 import { statusCommand } from './status.ts';
+import { tagsCommand } from './tags.ts';
 import { versionCommand } from './version.ts';
 
 /** Every verb; docs/cli.md is checked against it. */
@@ -21,7 +29,7 @@ export function program(): Command {
     .enablePositionalOptions();
   for (const verb of [
     agentCommand(), statusCommand(), nodesCommand(), partitionsCommand(), appsCommand(), kvCommand(), membersCommand(), joinCommand(), leaveCommand(),
-    forceLeaveCommand(), drainCommand(), maintenanceCommand(), votersCommand(), keygenCommand(), versionCommand(),
+    forceLeaveCommand(), eventCommand(), queryCommand(), tagsCommand(), keysCommand(), monitorCommand(), infoCommand(), reachabilityCommand(), rttCommand(), drainCommand(), maintenanceCommand(), votersCommand(), keygenCommand(), versionCommand(),
   ]) troupe.addCommand(verb);
   return troupe;
 }
