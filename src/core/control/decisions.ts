@@ -8,6 +8,7 @@ import type { Command, PlacementMove } from './commands.ts';
 import { isActive, isLive } from './map.ts';
 import type { AppEntry, AppSpec, ClusterMap, KeyspaceEntry, KeyspaceOptions, PartitionEntry } from './map.ts';
 import { desiredPlacement } from './placement.ts';
+import type { PlacementNode } from './placement.ts';
 
 export interface DecisionOptions {
   /** Nodes that the cluster is to have before its first keyspaces and apps are placed; default 1. */
@@ -40,6 +41,7 @@ export class Decisions {
   readonly #since: number;
   readonly #downSince = new Map<string, number>();
   readonly #appRetry = new Map<string, { at: number; delay: number }>();
+  readonly #placements = new Map<string, { key: string; desired: string[][] }>();
   #nextWake = Number.POSITIVE_INFINITY;
 
   constructor(now: number, options: DecisionOptions) {
@@ -155,7 +157,7 @@ export class Decisions {
     });
     const active = nodes.filter((node) => node.live);
     if (active.length === 0) return [];
-    const desired = desiredPlacement(keyspace.name, keyspace.options.partitions, keyspace.options.replicas, nodes);
+    const desired = this.#desired(keyspace, nodes);
     const moves: PlacementMove[] = [];
     const transfers: { keyspace: string; partition: number; epoch: number; to: string }[] = [];
     const room = transfersAtOnce - keyspace.partitions.filter((partition) => partition.former !== undefined).length;
@@ -181,6 +183,17 @@ export class Decisions {
     if (moves.length > 0) commands.push({ type: 'place', moves });
     if (transfers.length > 0 && room > 0) commands.push({ type: 'transfer-primary', transfers: transfers.slice(0, room) });
     return commands;
+  }
+
+  /** Computed anew only when the nodes change. */
+  #desired(keyspace: KeyspaceEntry, nodes: readonly PlacementNode[]): readonly (readonly string[])[] {
+    const key = JSON.stringify(nodes.map((node) => [node.name, node.zone]));
+    let placement = this.#placements.get(keyspace.name);
+    if (placement?.key !== key) {
+      placement = { key, desired: desiredPlacement(keyspace.name, keyspace.options.partitions, keyspace.options.replicas, nodes) };
+      this.#placements.set(keyspace.name, placement);
+    }
+    return placement.desired;
   }
 
   /** Each transfer costs a short pause: it is made for the one that should be primary, or away from one that should hold no copy, never in between. */

@@ -28,18 +28,43 @@ export function desiredPlacement(keyspace: string, partitionCount: number, repli
     const zones = new Set<string>();
     while (chosen.length < copiesPerPartition) {
       const free = ranked.filter((name) => !chosen.includes(name));
-      const roomy = free.filter((name) => (copies.get(name) ?? 0) < copyLimit);
-      const pool = roomy.length > 0 ? roomy : free.toSorted((a, b) => (copies.get(a) ?? 0) - (copies.get(b) ?? 0));
-      const otherZone = zones.size < zoneCount ? pool.filter((name) => !zones.has(zoneOf.get(name) ?? '')) : [];
-      const next = (otherZone.length > 0 ? otherZone : pool)[0] as string;
+      // A zone of its own matters more than an even load: a zone with few nodes has to carry more.
+      const otherZone = zones.size < zoneCount ? free.filter((name) => !zones.has(zoneOf.get(name) ?? '')) : [];
+      const pool = otherZone.length > 0 ? otherZone : free;
+      const next = (pool.find((name) => (copies.get(name) ?? 0) < copyLimit) ?? pool.toSorted((a, b) => (copies.get(a) ?? 0) - (copies.get(b) ?? 0))[0]) as string;
       chosen.push(next);
       zones.add(zoneOf.get(next) ?? '');
       copies.set(next, (copies.get(next) ?? 0) + 1);
     }
     placement.push(chosen);
   }
+  levelCopies(placement, copies, zoneOf);
   placePrimaries(placement, primaries, primaryLimit);
   return placement;
+}
+
+/** The greedy pass may end with a node over the others: single copies move from the fullest to the emptiest, where zones allow it. */
+function levelCopies(placement: string[][], load: Map<string, number>, zoneOf: ReadonlyMap<string, string>): void {
+  const loadOf = (name: string): number => load.get(name) ?? 0;
+  const moveOne = (): boolean => {
+    const byLoad = [...load.keys()].toSorted((a, b) => loadOf(b) - loadOf(a) || (a < b ? -1 : 1));
+    for (const heavy of byLoad) {
+      for (const light of byLoad.toReversed()) {
+        if (loadOf(heavy) - loadOf(light) < 2) break;
+        const copies = placement.find((names) => {
+          if (!names.includes(heavy) || names.includes(light)) return false;
+          return zoneOf.get(light) === zoneOf.get(heavy) || !names.some((name) => zoneOf.get(name) === zoneOf.get(light)) || names.some((name) => name !== heavy && zoneOf.get(name) === zoneOf.get(heavy));
+        });
+        if (copies === undefined) continue;
+        copies[copies.indexOf(heavy)] = light;
+        load.set(heavy, loadOf(heavy) - 1);
+        load.set(light, loadOf(light) + 1);
+        return true;
+      }
+    }
+    return false;
+  };
+  for (let left = placement.length; left > 0 && moveOne(); left--);
 }
 
 /** Puts the primary first in each list, no node over the limit where the copies allow it. */
