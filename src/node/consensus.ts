@@ -16,12 +16,14 @@ import type { Clock, Timer } from '../ports/clock.ts';
 import type { Database } from '../ports/disk.ts';
 import type { Log } from '../ports/log.ts';
 import type { Random } from '../ports/random.ts';
+import type { LogLimits } from './node-types.ts';
 import { PeerFrame } from './peer-frames.ts';
 import type { Peers } from './peers.ts';
 
 export interface ConsensusOptions {
   readonly raftId: string;
   readonly electionTimeoutMs: { readonly min: number; readonly max: number };
+  readonly logs?: LogLimits | undefined;
   /**
    * quorum.lastNode is not `never`: while this process was away, the others may have gone on with fewer voters than its
    * disk knows of. It takes part in no election until a leader has spoken to it, or all voters that it knows are here
@@ -125,6 +127,7 @@ export class Consensus {
     return new Raft({
       id: this.#options.raftId, random: this.#random, initial: load(this.#database), now: this.#clock.now(),
       electionTimeoutMinMs: this.#options.electionTimeoutMs.min, electionTimeoutMaxMs: this.#options.electionTimeoutMs.max,
+      ...(this.#options.logs === undefined ? {} : { limits: { compactionTailEntries: this.#options.logs.compactionTailEntries } }),
     });
   }
 
@@ -336,7 +339,7 @@ export class Consensus {
   }
 
   #compactIfLong(): void {
-    if (this.#appliedSinceSnapshot < compactEveryEntries && this.#bytesSinceSnapshot < compactEveryBytes) return;
+    if (this.#appliedSinceSnapshot < (this.#options.logs?.compactEveryEntries ?? compactEveryEntries) && this.#bytesSinceSnapshot < compactEveryBytes) return;
     const snapshot = this.#raft.compact(this.#raft.appliedIndex, encodeMap(this.#map));
     if (snapshot === undefined) return;
     this.#appliedSinceSnapshot = 0;

@@ -135,7 +135,7 @@ class TroupeNode implements Node {
     this.#peerAddress = await this.#peers.listen(this.#options.peer ?? { host: bind.host, port: bind.port === 0 ? 0 : bind.port + 1 });
     const raftDatabase = await disk.open('raft');
     const electionTimeoutMs = this.#options.electionTimeoutMs ?? { min: 300, max: 500 };
-    this.#consensus = new Consensus({ raftId: `${this.name}/${this.#identity.directoryId}`, electionTimeoutMs, cautiousAfterRestart: this.#options.lastNode !== 'never' }, raftDatabase, this.#peers, clock, random, this.#log, {
+    this.#consensus = new Consensus({ raftId: `${this.name}/${this.#identity.directoryId}`, electionTimeoutMs, logs: this.#options.logs, cautiousAfterRestart: this.#options.lastNode !== 'never' }, raftDatabase, this.#peers, clock, random, this.#log, {
       onMap: (map) => this.#onMap(map),
       onElected: () => this.#onElected(),
       onLeading: (silentMs) => this.#onLeading(silentMs),
@@ -215,6 +215,7 @@ class TroupeNode implements Node {
       hasRights: (now) => this.#session?.hasRights(now) === true,
       requestInSync: (changes) => this.#requestInSync(changes),
       servingChanged: () => this.#requests?.lookAgain(),
+      logBytes: this.#options.logs?.partitionBytes,
     });
     this.#requests = new Requests(this.#store, this.#peers, clock, {
       self: this.name,

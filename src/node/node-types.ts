@@ -64,6 +64,15 @@ export interface AppConfig {
   readonly restart?: { readonly count: number; readonly periodMs: number };
 }
 
+export interface LogLimits {
+  /** Of each partition's writes, for returning copies and for retries; default 1 MiB. */
+  readonly partitionBytes: number;
+  /** The consensus log is compacted after so many entries; default 2000. */
+  readonly compactEveryEntries: number;
+  /** So many entries stay after a compaction; default 256. */
+  readonly compactionTailEntries: number;
+}
+
 export interface NodeOptions {
   /** Unique in the cluster: letters, digits, `.`, `_` and `-`, at most 64, beginning with a letter or digit. */
   readonly name: string;
@@ -97,6 +106,8 @@ export interface NodeOptions {
   readonly healAfterMs?: number;
   /** Longest a request waits for a primary, failover included, before it is answered with an error (ms); default 10000. */
   readonly requestTimeoutMs?: number;
+  /** How much is kept of logs. Not for users: small numbers make what is rare happen often in tests. */
+  readonly logs?: LogLimits;
   readonly version: string;
 }
 

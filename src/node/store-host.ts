@@ -25,6 +25,8 @@ const tickMs = 50;
 const snapshotsAtOnce = 4;
 /** Entries that may be moved per tick to give thinly used memory back. */
 const tidyPerTick = 64;
+const expireEveryTicks = 8;
+const expirePerLook = 160;
 const complainEveryMs = 2000;
 const parkedMax = 20_000;
 const parkedForMs = 1000;
@@ -35,6 +37,8 @@ export interface StoreSurroundings {
   /** This node may act for the cluster: its session is live, here and in the map. */
   hasRights(now: number): boolean;
   requestInSync(changes: readonly InSyncChange[]): void;
+  /** Kept of each partition's writes; default 1 MiB. */
+  readonly logBytes?: number | undefined;
   /** A copy began or ceased to serve: requests that wait for it should be looked at. */
   servingChanged(keyspace: number, partition: number): void;
 }
@@ -74,6 +78,7 @@ export class StoreHost implements CopySink {
   #changes: InSyncChange[] = [];
   readonly #complainedAt = new Map<string, number>();
   #snapshots = 0;
+  #ticks = 0;
   #parked: ParkedRequest[] = [];
   readonly #parkedByName = new Map<string, ParkedRequest>();
   #timer: Timer | undefined;
@@ -142,7 +147,7 @@ export class StoreHost implements CopySink {
     const table = new Table({ arena: keyspace.arena, budgetBytes: Math.floor(options.maxMemoryBytes / options.partitions) });
     const copy = new Copy({ keyspace: keyspace.entry.id, partition: index }, table, keyspace.evaluation, {
       acks: options.acks, minInSync: options.minInSync, eviction: options.eviction,
-      logBytes: 1 << 20, pendingBytesMax: 8 << 20, replicaTimeoutMs: 400, leaseMs: (this.#map?.timing.leaseMs ?? 0) + (this.#map?.timing.marginMs ?? 0), maxValueBytes,
+      logBytes: this.#around.logBytes ?? 1 << 20, pendingBytesMax: 8 << 20, replicaTimeoutMs: 400, leaseMs: (this.#map?.timing.leaseMs ?? 0) + (this.#map?.timing.marginMs ?? 0), maxValueBytes,
     }, this);
     keyspace.copies[index] = copy;
     return copy;
@@ -320,9 +325,11 @@ export class StoreHost implements CopySink {
     if (this.#closed) return;
     const now = this.#clock.now();
     const seconds = this.nowSeconds();
+    this.#ticks++;
     for (const copy of this.#allCopies()) {
       copy.tick(now);
-      if (copy.complete) copy.table.expireSome(copy.serving ? seconds : seconds - replicaExpirySlackSeconds, 20);
+      // Each copy in its turn: expired entries are found when they are asked for anyway.
+      if (copy.complete && (copy.address.partition + this.#ticks) % expireEveryTicks === 0) copy.table.expireSome(copy.serving ? seconds : seconds - replicaExpirySlackSeconds, expirePerLook);
     }
     for (const keyspace of this.keyspaces.values()) keyspace.arena.tidy(tidyPerTick);
     if (this.#parked.length > 0) this.#retryParked();

@@ -1,7 +1,7 @@
 /** What one seed plays: drawn before anything runs, so that leaving out a kind of fault changes nothing else. */
 import type { Prng } from '../base/prng.ts';
 import type { KeyspaceOptions } from '../core/control/map.ts';
-import type { AppConfig } from '../node/node-types.ts';
+import type { AppConfig, LogLimits } from '../node/node-types.ts';
 import { mildKinds, wildKinds } from './faults.ts';
 import type { FaultKind } from './faults.ts';
 import type { LinkSettings } from './links.ts';
@@ -26,6 +26,8 @@ export interface SimPlan {
   /** Calls per second of the client that does not wait for answers. */
   readonly openRate: number;
   readonly hotKeys: number;
+  /** How much is kept of logs: mostly little, so that filling, retries and snapshots meet their limits. */
+  readonly logs: LogLimits | undefined;
   /** The kinds of faults that come. Not all of them each time: some hide what others would show. */
   readonly faults: readonly FaultKind[];
 }
@@ -67,6 +69,7 @@ export function drawPlan(random: Prng, limits: PlanLimits = {}): SimPlan {
     thinkMs: 20 + random.below(150),
     openRate: random.chance(0.5) ? 5 + random.below(25) : 0,
     hotKeys: 3 + random.below(5),
+    logs: random.chance(0.7) ? { partitionBytes: 2048 << random.below(4), compactEveryEntries: 30 + random.below(100), compactionTailEntries: 20 + random.below(40) } : undefined,
     faults: some.length === 0 ? allKinds : some,
   };
 }

@@ -107,6 +107,7 @@ class Run {
   readonly #leaving = new Set<string>();
   readonly #lostMarks = new Map<string, number>();
   readonly #checkers: Checker[];
+  readonly #raft: RaftInvariants;
   readonly #onePlace: OnePlace;
   readonly #shadow: ShadowMap;
   readonly #apps: AppRecorder;
@@ -139,7 +140,8 @@ class Run {
       lossAccepted: (keyspace, partition) => this.#wipe(keyspace, partition),
       command: (command) => this.#trace.add(`map ${this.#shadow.appliedIndex} ${JSON.stringify(command)}`),
     });
-    this.#checkers = [new OnePrimary(report), new RaftInvariants(report, this.#shadow), new BoundedMemory(report)];
+    this.#raft = new RaftInvariants(report, this.#shadow);
+    this.#checkers = [new OnePrimary(report), this.#raft, new BoundedMemory(report)];
     this.#apps = new AppRecorder(appRandom, this.#trace, this.#onePlace, (name) => this.#byName(name));
     this.#cluster = new SimCluster(this.#world, {
       nodes: this.#plan.nodes, keyspace: this.#plan.keyspace, apps: this.#plan.apps, healAfterMs: this.#plan.healAfterMs, lateMaxMs: this.#plan.lateMaxMs,
@@ -153,7 +155,10 @@ class Run {
       },
       onNode: (name, node, process) => this.#onNode(name, node, process),
       onFailedStart: (name, error, process) => this.#onFailedStart(name, error, process),
-      ...(options.adjust === undefined ? {} : { adjust: options.adjust }),
+      adjust: (node) => {
+        const own = this.#plan.logs === undefined ? node : { ...node, logs: this.#plan.logs };
+        return options.adjust?.(own) ?? own;
+      },
     });
     this.#workload = new Workload(this.#plan, workloadRandom, scheduler, this.#history, () => this.#nodes, (operation) => this.#trace.add(`call ${describeOperation(operation)}`));
   }
@@ -439,6 +444,8 @@ class Run {
   // ---- verdicts ---------------------------------------------------------------------------------------------------
 
   #judgeHistory(): void {
+    // A gap in what was seen of the agreed log would switch the checks of the map off.
+    if (this.#findings.length === 0 && this.#shadow.appliedIndex < this.#raft.committedCount) this.report('simulator', `of ${this.#raft.committedCount} committed entries only ${this.#shadow.appliedIndex} were followed`);
     const { now } = this.#world.scheduler;
     for (const operation of this.#workload.openOperations()) this.#history.unknown(now, operation, 'END');
     const escaped = this.#history.operations.find((operation) => operation.code.startsWith('ESCAPED'));
