@@ -33,6 +33,8 @@ export interface ConnectionHost {
   onMisuse(connection: RpcConnection, why: string): void;
   /** A record was dropped because the client does not read. Must not log before the end of the turn. */
   onDropped(connection: RpcConnection, count: number): void;
+  /** Nothing more is read or written. */
+  onEnded(connection: RpcConnection): void;
   onClosed(connection: RpcConnection): void;
 }
 
@@ -117,6 +119,7 @@ export class RpcConnection implements StreamHandler {
     this.#ending = true;
     this.#stopAll();
     this.stream.end();
+    this.#host.onEnded(this);
   }
 
   // ---- requests ---------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 import type { Address } from '../../ports/address.ts';
 import { formatAddress } from '../../ports/address.ts';
-import type { Clock } from '../../ports/clock.ts';
+import type { Clock, Timer } from '../../ports/clock.ts';
 import type { Log, LogTail } from '../../ports/log.ts';
 import type { Stream, Streams } from '../../ports/streams.ts';
 import type { SerfRpcBackend } from './backend.ts';
@@ -48,6 +48,7 @@ class Server implements SerfRpcServer, ConnectionHost {
   address: Address;
   readonly #options: SerfRpcOptions;
   readonly #open = new Set<RpcConnection>();
+  readonly #lingering = new Map<RpcConnection, Timer>();
   #stopListening: (() => Promise<void>) | undefined;
   #closing: Promise<void> | undefined;
   #onAllClosed: (() => void) | undefined;
@@ -96,7 +97,14 @@ class Server implements SerfRpcServer, ConnectionHost {
     });
   }
 
+  /** A peer that does not end its side would keep the connection for ever. */
+  onEnded(connection: RpcConnection): void {
+    this.#lingering.set(connection, this.clock.at(this.clock.now() + lingerMs, () => connection.stream.destroy()));
+  }
+
   onClosed(connection: RpcConnection): void {
+    this.#lingering.get(connection)?.cancel();
+    this.#lingering.delete(connection);
     this.#open.delete(connection);
     if (this.#open.size === 0) this.#onAllClosed?.();
   }
@@ -120,15 +128,7 @@ class Server implements SerfRpcServer, ConnectionHost {
     while (this.clock.now() < end && [...this.#open].some((connection) => connection.busy)) await this.#sleep(5);
     for (const connection of this.#open) connection.end();
     if (this.#open.size === 0) return;
-    await new Promise<void>((resolve) => {
-      const cut = this.clock.at(this.clock.now() + lingerMs, () => {
-        for (const connection of this.#open) connection.stream.destroy();
-      });
-      this.#onAllClosed = () => {
-        cut.cancel();
-        resolve();
-      };
-    });
+    await new Promise<void>((resolve) => (this.#onAllClosed = resolve));
   }
 
   #sleep(ms: number): Promise<void> {
