@@ -68,6 +68,12 @@ export class SerfAgent {
     return agent;
   }
 
+  /** Where its RPC listens. */
+  get rpc(): Address {
+    const [host, port] = this.#rpc.split(':') as [string, string];
+    return { host, port: Number(port) };
+  }
+
   /** Runs one of serf's verbs against this agent; its output, also when it fails. */
   async command(verb: string, ...parameters: string[]): Promise<string> {
     try {
