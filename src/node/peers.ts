@@ -182,7 +182,7 @@ export class Peers {
     this.#handlers.beforeFlush();
     this.#flushArmed = false;
     for (const peer of this.#outgoing.values()) {
-      if (peer.state !== 'open' || peer.writer.length === 0) continue;
+      if (peer.state !== 'open' || peer.writer.size === 0) continue;
       const stream = peer.stream as Stream;
       stream.write(peer.writer.take());
       if (stream.bufferedBytes > bufferedBytesMax) {
@@ -267,7 +267,7 @@ export class Peers {
     const wasOpen = peer.state === 'open';
     peer.state = 'idle';
     peer.stream = undefined;
-    peer.writer.length = 0;
+    peer.writer.clear();
     if (wasOpen) {
       this.#log.debug('lost the connection to a node', { peer: peer.name, reason });
       this.#handlers.onDisconnected(peer.name);
@@ -450,7 +450,7 @@ export class Peers {
     for (const peer of this.#outgoing.values()) {
       peer.retryTimer?.cancel();
       // What was said last (farewells) still leaves.
-      if (peer.state === 'open' && peer.writer.length > 0) peer.stream?.write(peer.writer.take());
+      if (peer.state === 'open' && peer.writer.size > 0) peer.stream?.write(peer.writer.take());
       if (peer.state === 'open') peer.stream?.end();
       else peer.stream?.destroy();
     }

@@ -233,6 +233,22 @@ export class Requests {
   }
 }
 
+/** Kept keys and values lie one after the other in chunks: an array of its own for each would cost more than its bytes. A chunk lives as long as a request in it. */
+const keptChunkBytes = 1 << 16;
+let keptChunk: Uint8Array = new Uint8Array(0);
+let keptUsed = 0;
+
+/** Makes room for `length` bytes in `keptChunk`; returns where they begin. */
+function reserveKept(length: number): number {
+  if (keptChunk.length - keptUsed < length) {
+    keptChunk = new Uint8Array(Math.max(keptChunkBytes, length));
+    keptUsed = 0;
+  }
+  const start = keptUsed;
+  keptUsed += length;
+  return start;
+}
+
 /** One request until it is answered; answers come from this node's copy or from another node. */
 class PendingRequest implements ExecuteSink {
   readonly #requests: Requests;
@@ -276,24 +292,25 @@ class PendingRequest implements ExecuteSink {
   keep(request: StoreRequest): void {
     const keyLength = request.keyEnd - request.keyStart;
     const valueLength = request.valueEnd - request.valueStart;
-    const bytes = new Uint8Array(keyLength + valueLength);
-    copyBytes(request.key, request.keyStart, request.keyEnd, bytes, 0);
-    copyBytes(request.value, request.valueStart, request.valueEnd, bytes, keyLength);
+    const start = reserveKept(keyLength + valueLength);
+    const bytes = keptChunk;
+    copyBytes(request.key, request.keyStart, request.keyEnd, bytes, start);
+    copyBytes(request.value, request.valueStart, request.valueEnd, bytes, start + keyLength);
     const kept = new StoreRequest();
     kept.op = request.op;
     kept.key = bytes;
-    kept.keyStart = 0;
-    kept.keyEnd = keyLength;
+    kept.keyStart = start;
+    kept.keyEnd = start + keyLength;
     kept.hash = request.hash;
     kept.flags = request.flags;
     kept.expiresAt = request.expiresAt;
     kept.value = bytes;
-    kept.valueStart = keyLength;
-    kept.valueEnd = bytes.length;
+    kept.valueStart = kept.keyEnd;
+    kept.valueEnd = start + keyLength + valueLength;
     kept.cas = request.cas;
     kept.delta = request.delta;
     this.request = kept;
-    this.bytes = bytes.length + 200;
+    this.bytes = keyLength + valueLength + 200;
   }
 
   reply(reply: StoreReply): void {

@@ -357,9 +357,9 @@ export class Primary {
     const writer = sink.writer(follower.name);
     if (writer === undefined) return;
     const room = follower.required ? inSyncBytesPerTurn : catchUpBytesPerTurn;
-    const start = writer.length;
+    const start = writer.size;
     const before = follower.nextSeq;
-    while (follower.nextSeq <= log.lastSeq && writer.length - start < room) {
+    while (follower.nextSeq <= log.lastSeq && writer.size - start < room) {
       const previousEpoch = log.epochAt(follower.nextSeq - 1);
       const count = previousEpoch === undefined ? 0 : log.run(follower.nextSeq, chunkBytes, this.#location);
       if (count === 0) {

@@ -1,6 +1,11 @@
 import { copyBytes } from '../../base/copy-bytes.ts';
 import { utf8Length, writeUtf8 } from '../../base/utf8.ts';
 
+/** What `take` hands out is cut from chunks of this size: a buffer of its own for each turn would cost more than what is in it. */
+const chunkBytes = 1 << 17;
+/** A chunk with less room than this is not begun again. */
+const roomMin = 4096;
+
 /**
  * Builds frames one after the other in one growing buffer: u32 length of what follows, u8 type, body. Numbers are
  * big-endian. Whoever sends takes the whole buffer at the end of the turn, so that a turn's frames leave in one write.
@@ -8,7 +13,10 @@ import { utf8Length, writeUtf8 } from '../../base/utf8.ts';
 export class FrameWriter {
   bytes: Uint8Array;
   #view: DataView;
+  /** Where the next byte goes, in `bytes`. */
   length = 0;
+  /** Where the frames that have not been taken begin. */
+  #start = 0;
   #frameStart = 0;
 
   constructor(initialBytes = 4096) {
@@ -31,6 +39,16 @@ export class FrameWriter {
   /** Drops the frame that `begin` opened. */
   cancel(): void {
     this.length = this.#frameStart;
+  }
+
+  /** Bytes of all frames that have not been taken. */
+  get size(): number {
+    return this.length - this.#start;
+  }
+
+  /** Forgets what has not been taken. */
+  clear(): void {
+    this.length = this.#start;
   }
 
   /** Bytes of the open frame so far. */
@@ -105,24 +123,25 @@ export class FrameWriter {
     return at;
   }
 
-  /** Hands the filled buffer over and starts a new one. The result is exactly the frames written so far. */
+  /** Hands out exactly the frames written so far; their bytes are not touched again. */
   take(): Uint8Array {
-    const taken = this.bytes.subarray(0, this.length);
-    // A buffer that one huge turn needed is not kept for ever.
-    const next = Math.min(Math.max(4096, 1 << (32 - Math.clz32(this.length))), 1 << 18);
-    this.bytes = new Uint8Array(next);
-    this.#view = new DataView(this.bytes.buffer);
-    this.length = 0;
+    const taken = this.bytes.subarray(this.#start, this.length);
+    this.#start = this.length;
+    if (this.bytes.length - this.length < roomMin) this.#renew(chunkBytes);
     return taken;
   }
 
   #need(count: number): void {
-    const needed = this.length + count;
-    if (needed <= this.bytes.length) return;
-    let size = this.bytes.length * 2;
-    while (size < needed) size *= 2;
+    if (this.length + count > this.bytes.length) this.#renew(Math.max(chunkBytes, 2 * (this.size + count)));
+  }
+
+  /** Goes on in a new chunk, with what has not been taken. */
+  #renew(size: number): void {
     const grown = new Uint8Array(size);
-    grown.set(this.bytes.subarray(0, this.length));
+    grown.set(this.bytes.subarray(this.#start, this.length));
+    this.#frameStart -= this.#start;
+    this.length -= this.#start;
+    this.#start = 0;
     this.bytes = grown;
     this.#view = new DataView(grown.buffer);
   }
