@@ -1,16 +1,17 @@
 /** What a healed cluster must come to. Each function names what is not yet so; undefined when all is well. */
 import { encodeMap } from '../core/control/apply.ts';
 import { nameOfRaftId } from '../node/consensus.ts';
+import type { LastNodeRule } from '../node/node-types.ts';
 import type { RunningNode } from './checkers/checker.ts';
 import type { OnePlace } from './checkers/one-place.ts';
 
 /** @param count how many nodes there are to be */
-export function unsettled(count: number, nodes: readonly RunningNode[], apps: OnePlace): string | undefined {
+export function unsettled(count: number, nodes: readonly RunningNode[], apps: OnePlace, lastNode: LastNodeRule = 'never'): string | undefined {
   if (nodes.length < count) return `only ${nodes.length} of ${count} nodes have come up: ${nodes.map(({ name }) => name).join()}`;
-  return nodesUnsettled(nodes) ?? mapsUnsettled(nodes) ?? partitionsUnsettled(nodes[0] as RunningNode) ?? appsUnsettled(nodes[0] as RunningNode, apps);
+  return nodesUnsettled(nodes, lastNode) ?? mapsUnsettled(nodes) ?? partitionsUnsettled(nodes[0] as RunningNode) ?? appsUnsettled(nodes[0] as RunningNode, apps);
 }
 
-function nodesUnsettled(nodes: readonly RunningNode[]): string | undefined {
+function nodesUnsettled(nodes: readonly RunningNode[], lastNode: LastNodeRule): string | undefined {
   for (const { name, process, parts } of nodes) {
     if (parts.closed) return `${name} has stopped`;
     if (!parts.session.hasRights(process.clock.now())) return `${name} has no live session`;
@@ -18,7 +19,9 @@ function nodesUnsettled(nodes: readonly RunningNode[]): string | undefined {
   const leaders = nodes.filter(({ parts }) => parts.consensus.leading);
   if (leaders.length !== 1) return `${leaders.length} nodes lead (${leaders.map(({ name }) => name).join()})`;
   const voters = leaders[0]?.parts.consensus.raft.configuration.voters ?? [];
-  if (voters.length !== nodes.length) return `there are ${voters.length} voters (${voters.map(nameOfRaftId).join()}), not ${nodes.length}`;
+  // An even number survives no more deaths than the odd one below it; only the last-node rule makes two better than one.
+  const wanted = nodes.length % 2 === 1 || (lastNode !== 'never' && nodes.length === 2) ? nodes.length : nodes.length - 1;
+  if (voters.length !== wanted) return `there are ${voters.length} voters (${voters.map(nameOfRaftId).join()}), not ${wanted}`;
   return undefined;
 }
 

@@ -1,7 +1,7 @@
 /** What one seed plays: drawn before anything runs, so that leaving out a kind of fault changes nothing else. */
 import type { Prng } from '../base/prng.ts';
 import type { KeyspaceOptions } from '../core/control/map.ts';
-import type { AppConfig, LogLimits } from '../node/node-types.ts';
+import type { AppConfig, LastNodeRule, LogLimits } from '../node/node-types.ts';
 import { mildKinds, wildKinds } from './faults.ts';
 import type { FaultKind } from './faults.ts';
 import type { LinkSettings } from './links.ts';
@@ -13,6 +13,7 @@ export interface SimPlan {
   readonly severity: 'mild' | 'wild';
   readonly keyspace: KeyspaceOptions;
   readonly healAfterMs: number;
+  readonly lastNode: LastNodeRule;
   readonly drift: readonly number[];
   readonly lateMaxMs: number;
   readonly link: Partial<LinkSettings>;
@@ -38,16 +39,18 @@ export interface PlanLimits {
   readonly safetySeconds?: number | undefined;
   readonly acks?: 'all' | 'majority' | undefined;
   readonly apps?: boolean | undefined;
+  /** Default never. */
+  readonly lastNode?: LastNodeRule | undefined;
 }
 
 export function drawPlan(random: Prng, limits: PlanLimits = {}): SimPlan {
-  const drawn = { nodes: random.pick([1, 3, 3, 3, 3, 5]) ?? 3, severity: random.chance(0.4) ? 'mild' as const : 'wild' as const, acks: random.chance(0.25) ? 'majority' as const : 'all' as const };
+  const drawn = { nodes: random.pick([1, 2, 3, 3, 3, 3, 4, 5]) ?? 3, severity: random.chance(0.4) ? 'mild' as const : 'wild' as const, acks: random.chance(0.25) ? 'majority' as const : 'all' as const };
   const nodes = limits.nodes ?? drawn.nodes;
   const severity = limits.severity ?? drawn.severity;
   // A majority may be lost at once when faults come as they like: what survives then is no promise.
   const acks = limits.acks ?? (severity === 'wild' ? 'all' : drawn.acks);
   const keyspace: KeyspaceOptions = {
-    ...simKeyspace, partitions: 2 + random.below(5), replicas: nodes === 5 ? random.pick([3, 3, 5, 2]) ?? 3 : random.pick([3, 3, 2]) ?? 3, acks,
+    ...simKeyspace, partitions: 2 + random.below(5), replicas: nodes >= 4 ? random.pick([3, 3, 5, 2]) ?? 3 : random.pick([3, 3, 2]) ?? 3, acks,
     minInSync: nodes >= 3 && random.chance(0.1) ? 2 : 1,
   };
   const allKinds = (severity === 'mild' ? mildKinds : wildKinds).filter((kind) => nodes >= 3 || kind !== 'new-disk');
@@ -58,6 +61,7 @@ export function drawPlan(random: Prng, limits: PlanLimits = {}): SimPlan {
   const apps = drawApps(random.fork(), names);
   return {
     nodes, severity, keyspace,
+    lastNode: limits.lastNode ?? (random.chance(0.1) ? 'on-refusal' : 'never'),
     healAfterMs: 3000 + random.below(10_000),
     drift: names.map(() => (drifting ? (random.float() - 0.5) * 0.01 : 0)),
     lateMaxMs: random.chance(0.3) ? 5 * random.float() : 0,

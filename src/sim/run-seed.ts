@@ -144,7 +144,7 @@ class Run {
     this.#checkers = [new OnePrimary(report), this.#raft, new BoundedMemory(report)];
     this.#apps = new AppRecorder(appRandom, this.#trace, this.#onePlace, (name) => this.#byName(name));
     this.#cluster = new SimCluster(this.#world, {
-      nodes: this.#plan.nodes, keyspace: this.#plan.keyspace, apps: this.#plan.apps, healAfterMs: this.#plan.healAfterMs, lateMaxMs: this.#plan.lateMaxMs,
+      nodes: this.#plan.nodes, keyspace: this.#plan.keyspace, apps: this.#plan.apps, healAfterMs: this.#plan.healAfterMs, lastNode: this.#plan.lastNode, lateMaxMs: this.#plan.lateMaxMs,
       drift: (index) => this.#plan.drift[index] ?? 0,
       programs: (node) => this.#apps.programs(node),
       loadModule: async (specifier, node) => this.#apps.module(specifier, node),
@@ -290,7 +290,7 @@ class Run {
     const settled = await this.#runWhile(() => {
       if (scheduler.now < nextLook) return true;
       nextLook = scheduler.now + 20;
-      why = unsettled(this.#plan.nodes, this.#nodes, this.#onePlace);
+      why = unsettled(this.#plan.nodes, this.#nodes, this.#onePlace, this.#plan.lastNode);
       return why !== undefined;
     }, limitMs);
     if (!settled) this.report(`liveness (${phase})`, `after ${limitMs} ms of simulated time ${why ?? ''}`);
@@ -349,7 +349,7 @@ class Run {
       this.#faults++;
       await faultKinds[kind](context);
       if (!(await this.#whole(mendLimitMs))) {
-        const why = unsettled(this.#plan.nodes, this.#nodes, this.#onePlace);
+        const why = unsettled(this.#plan.nodes, this.#nodes, this.#onePlace, this.#plan.lastNode);
         this.report('liveness (one fault)', `${mendLimitMs} ms after the fault ${kind} was over: ${why ?? 'unhealthy'}`);
         return;
       }
