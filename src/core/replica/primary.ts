@@ -26,8 +26,11 @@ const catchUpBytesPerTurn = 256 << 10;
 const inSyncBytesPerTurn = 8 << 20;
 /** A copy that is this little behind counts towards every acknowledgement from then on, so that a steady load cannot keep it out for ever. */
 const nearBytes = 64 << 10;
-/** A retry's age is told by its sender: what a message may take on its way must not make it look younger. */
-const ageMarginMs = 2000;
+/**
+ * A retry's age is told by its sender: what a message may take on its way must not make it look younger. A stalled
+ * connection is given up after 3 to 4 s (node/peers.ts); until then what it holds may still arrive.
+ */
+const ageMarginMs = 5000;
 
 /** A reply that waits until its sequence number is committed. */
 interface Pending {
