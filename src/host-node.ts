@@ -18,6 +18,8 @@ import { UdpDatagrams } from './host/udp.ts';
 import { createNode } from './node/create-node.ts';
 import type { AgentConfig } from './node/config.ts';
 import type { Node, NodeOptions } from './node/node-types.ts';
+import { writeFileAtomically } from './host/files.ts';
+import { LiveNodesFile } from './node/live-nodes.ts';
 import { startHttp } from './frontends/http/server.ts';
 import { NodeHttpServer } from './host/http-server.ts';
 import { backendOf } from './http-backend.ts';
@@ -61,8 +63,10 @@ export async function startOnHost(config: AgentConfig, log: Log, directory: stri
   let node: Node | undefined;
   let http: HttpListener | undefined;
   let serf: SerfSide | undefined;
+  let liveNodes: LiveNodesFile | undefined;
   const release = async (): Promise<void> => {
     await discovery?.stop();
+    await liveNodes?.close();
     // An answer that is on its way (to the very request to leave) is still sent.
     await Promise.all([http?.close(), serf?.close()]);
     files.close();
@@ -80,6 +84,10 @@ export async function startOnHost(config: AgentConfig, log: Log, directory: stri
     // A fail-over should not have to wait for the file system, and a module that cannot be loaded should be known before.
     for (const { name, module } of config.node.apps) {
       if (module !== undefined) loadModule(module, directory).catch((error: unknown) => log.warn('the module of an app cannot be loaded: it could not start here', { app: name, module, error: messageOf(error) }));
+    }
+    if (config.liveNodes !== undefined) {
+      const { file } = config.liveNodes;
+      liveNodes = new LiveNodesFile({ gossip: node.gossip, clock, log, write: (text) => writeFileAtomically(file, text) });
     }
     const standsAlone = isAlone(config, node);
     http = config.http === undefined ? undefined : await startHttp({

@@ -37,6 +37,7 @@ export const agentFlags: readonly AgentFlag[] = [
   { form: '--event-handler <handler>', path: ['handlers'], repeat: true, help: '[leader:][EVENT[,EVENT…]=]SCRIPT: run the script for the events, as in Serf; may be repeated' },
   { form: '--handlers-max <n>', path: ['handling', 'runningMax'], read: number, help: 'event handlers that run at one time; default 8' },
   { form: '--handler-timeout <ms>', path: ['handling', 'timeoutMs'], read: number, help: 'terminate an event handler that runs longer; default 60000' },
+  { form: '--live-nodes <file>', path: ['liveNodes', 'file'], help: 'keep a list of the live nodes in this file, for programs beside the agent' },
   { form: '--tag <key=value>', path: ['tags'], repeat: true, help: 'a fact about this node for all others to see; may be repeated' },
   { form: '--role <role>', path: ['tags', 'role'], help: 'the same as --tag role=ROLE' },
   { form: '--zone <zone>', path: ['zone'], help: 'failure domain: copies go to different ones; default: the tag `zone`' },

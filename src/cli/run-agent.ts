@@ -56,6 +56,7 @@ export function loadConfig(given: AgentArguments): AgentConfig {
 function fromHere(override: ConfigOverride): ConfigOverride {
   const { path, value } = override;
   if (path[0] === 'data') return { ...override, value: resolve(String(value)) };
+  if (path[0] === 'liveNodes' && value !== '') return { ...override, value: resolve(String(value)) };
   if (path[0] === 'handlers' && Array.isArray(value)) return { ...override, value: value.map((each) => placeScript(String(each), (place) => resolve(place))) };
   return override;
 }

@@ -74,6 +74,7 @@ export const configSchema: z.ZodType<ConfigFile, ConfigInput> = z.strictObject({
   rpc: z.union([z.literal(false), z.strictObject({ bind: addressValue({ defaultPort: rpcPort }).optional(), auth: z.string().min(1).describe('text of at least one character').optional(), allowWithoutAuth: yesOrNo.optional() })]).describe('a mapping, or false to turn it off').optional(),
   handlers: z.array(text).max(256).describe('a list of at most 256 handlers').optional(),
   handling: z.strictObject({ runningMax: whole(1, 1024).optional(), timeoutMs: milliseconds(1).optional() }).optional(),
+  liveNodes: z.strictObject({ file: z.string().min(1).describe('text of at least one character') }).optional(),
   apps: z.record(z.string(), app).describe('a mapping of names to apps').optional(),
   tags: z.record(z.string(), z.string().describe('text (put it in quotes)')).describe('a mapping of names to text').optional(),
   zone: text.optional(),
@@ -83,8 +84,3 @@ export const configSchema: z.ZodType<ConfigFile, ConfigInput> = z.strictObject({
   leaveOnTerminate: yesOrNo.optional(),
   log: z.strictObject({ level: oneOf('trace', 'debug', 'info', 'warn', 'error').optional() }).optional(),
 });
-
-/** Keys that the format knows and this version does not act on: to take them silently would be worse than to refuse. */
-export const laterKeys: Readonly<Record<string, string>> = {
-  liveNodes: 'the file of live nodes',
-};

@@ -69,6 +69,8 @@ export interface ConfigShape<A, K, S, D> {
     /** A script that runs longer is terminated (ms). Default 60000. */
     timeoutMs?: number | undefined;
   } | undefined;
+  /** Keep a list of the live nodes in this file, for programs beside the agent (docs/live-nodes.md). Default none. */
+  liveNodes?: { file: string } | undefined;
   apps?: Record<string, ConfigApp> | undefined;
   /** Facts about this node for all others to see; at most 512 bytes together. */
   tags?: Record<string, string> | undefined;

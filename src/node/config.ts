@@ -8,7 +8,7 @@ import { withPaths } from './config-discovery.ts';
 import type { DiscoveryConfig } from './config-discovery.ts';
 import { formatPath, nearestOf, problemsOf } from './config-problems.ts';
 import type { ConfigProblem } from './config-problems.ts';
-import { configSchema, gossipPort, httpPort, laterKeys, rpcPort } from './config-schema.ts';
+import { configSchema, gossipPort, httpPort, rpcPort } from './config-schema.ts';
 import type { ConfigApp, ConfigFile, ConfigKeyspace } from './config-shape.ts';
 import { nameProblem } from './config-values.ts';
 import { parseHandler } from './event-handlers.ts';
@@ -25,6 +25,8 @@ export interface AgentConfig {
   readonly http: HttpConfig | undefined;
   readonly rpc: RpcConfig | undefined;
   readonly handlers: HandlersConfig;
+  /** Where the list of live nodes is kept for other programs; undefined: nowhere. */
+  readonly liveNodes: { readonly file: string } | undefined;
   readonly discovery: DiscoveryConfig;
   /** SIGTERM drains and leaves; false: it stops at once. */
   readonly leaveOnTerminate: boolean;
@@ -86,10 +88,9 @@ export function readConfig(source: ConfigSource): AgentConfig {
   const raw = merge(written, source.overrides ?? []);
   const said = (problem: ConfigProblem): string => `${placeOf(problem.path, source.overrides ?? [], where)}: ${problem.message}`;
 
-  const early = [...laterProblems(raw), ...nameProblems(raw)];
-  const known = Object.fromEntries(Object.entries(raw).filter(([key]) => !Object.hasOwn(laterKeys, key)));
-  const parsed = configSchema.safeParse(known);
-  if (!parsed.success) throw badConfig([...early, ...problemsOf(parsed.error.issues, configSchema, known)].map(said));
+  const early = nameProblems(raw);
+  const parsed = configSchema.safeParse(raw);
+  if (!parsed.success) throw badConfig([...early, ...problemsOf(parsed.error.issues, configSchema, raw)].map(said));
   const problems = [...early, ...contradictions(parsed.data, source.defaultName)];
   if (problems.length > 0) throw badConfig(problems.map(said));
   return assemble(parsed.data, source);
@@ -139,10 +140,6 @@ function merge(written: Record<string, unknown>, overrides: readonly ConfigOverr
 function placeOf(path: readonly (string | number)[], overrides: readonly ConfigOverride[], where: string): string {
   const flag = overrides.findLast((each) => each.value !== undefined && each.path.every((part, index) => path[index] === part));
   return flag === undefined ? (path.length === 0 ? where : `${where}: ${formatPath(path)}`) : flag.flag;
-}
-
-function laterProblems(raw: Record<string, unknown>): ConfigProblem[] {
-  return Object.keys(raw).filter((key) => Object.hasOwn(laterKeys, key)).map((key) => ({ path: [key], message: `this version has no ${laterKeys[key]} yet: remove the key` }));
 }
 
 /** Looked at before the schema is: a record of the schema would drop `__proto__` without a word. */
@@ -238,6 +235,7 @@ function assemble(config: ConfigFile, source: ConfigSource): AgentConfig {
       runningMax: config.handling?.runningMax,
       timeoutMs: config.handling?.timeoutMs,
     },
+    liveNodes: config.liveNodes === undefined ? undefined : { file: source.resolvePath(config.liveNodes.file) },
     discovery: config.discovery === undefined ? { waitJoinedMs: 0, topologies: [] } : withPaths(config.discovery, source.resolvePath),
     leaveOnTerminate: config.leaveOnTerminate ?? true,
     logLevel: config.log?.level ?? 'info',

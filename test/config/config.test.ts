@@ -116,7 +116,7 @@ describe('readConfig()', () => {
   });
 
   test('all problems are told at once', () => {
-    expect(problemsOf('{ nmae: x, bootstrap: { expect: -1 }, apps: { a: { nodes: [] } }, liveNodes: { file: x } }')).toHaveLength(4);
+    expect(problemsOf('{ nmae: x, bootstrap: { expect: -1 }, apps: { a: { nodes: [] } }, liveNodes: { file: 1 } }')).toHaveLength(4);
   });
 
   test('names that JavaScript would trip over are refused', () => {
