@@ -10,6 +10,8 @@ export const handoverBytesMax: number = 16 << 20;
 
 /** One life of an app on this node. */
 export interface RunningApp {
+  /** The command's process; undefined for a module, which runs in the node's own. */
+  readonly pid?: number | undefined;
   /** Settles when it has ended without being asked to, with the reason. */
   readonly ended: Promise<string>;
   /** The node's lease was prolonged, and holds for this long from now (ms). */
@@ -134,6 +136,7 @@ export async function startCommand(config: AppConfig, start: StartOptions, nodeN
     throw error;
   }
   return {
+    pid: (child as ChildProcess | undefined)?.pid,
     ended: exit.then((how) => (asked ? 'it was stopped' : `its command ${describeExit(how)}`)),
     // Counted from when the node's renewal was sent: a grant that was long on its way must not keep the command alive longer than the node.
     renew: (leftMs) => child?.renew(leftMs),

@@ -28,6 +28,18 @@ export interface AppsSurroundings {
   readonly command: () => CommandSurroundings;
 }
 
+/** One app on this node. */
+export interface AppRun {
+  readonly config: AppConfig;
+  readonly state: 'empty' | 'starting' | 'running' | 'stopping' | 'stopped' | 'failed';
+  /** Of a command that runs. */
+  readonly pid: number | undefined;
+  /** In place, under the present epoch. */
+  readonly restarts: number;
+  readonly epoch: number;
+  readonly error: string;
+}
+
 interface Slot {
   readonly config: AppConfig;
   /** The epoch that the present or last work belongs to. */
@@ -40,6 +52,8 @@ interface Slot {
   hasState: boolean;
   reportedAt: number;
   restarts: number[];
+  /** Restarts in place under the present epoch. */
+  restartCount: number;
   /** The end of the life before: the next one waits for it. */
   lastStop: Promise<unknown>;
   /** Settles when the start that is under way has come to an end, and what it started too late has stopped again. */
@@ -62,7 +76,7 @@ export class AppsRunner {
     this.#log = log;
     this.#around = around;
     for (const config of configs) {
-      this.#slots.set(config.name, { config, epoch: 0, state: 'empty', running: undefined, life: 0, error: '', hasState: false, reportedAt: Number.NEGATIVE_INFINITY, restarts: [], lastStop: Promise.resolve(), starting: Promise.resolve() });
+      this.#slots.set(config.name, { config, epoch: 0, state: 'empty', running: undefined, life: 0, error: '', hasState: false, reportedAt: Number.NEGATIVE_INFINITY, restarts: [], restartCount: 0, lastStop: Promise.resolve(), starting: Promise.resolve() });
     }
     this.#tick();
   }
@@ -89,6 +103,11 @@ export class AppsRunner {
     return kept !== undefined && kept.epoch === epoch ? kept.state : undefined;
   }
 
+  /** What is configured here and how it is, for `ps`. */
+  view(): AppRun[] {
+    return [...this.#slots.values()].map(({ config, state, running, restartCount, epoch, error }) => ({ config, state, pid: running?.pid, restarts: restartCount, epoch, error }));
+  }
+
   reconcile(): void {
     if (this.#map === undefined || this.#closed) return;
     const now = this.#clock.now();
@@ -110,6 +129,7 @@ export class AppsRunner {
       slot.error = '';
       slot.hasState = false;
       slot.restarts = [];
+      slot.restartCount = 0;
       slot.reportedAt = Number.NEGATIVE_INFINITY;
     }
     switch (app.phase) {
@@ -193,6 +213,7 @@ export class AppsRunner {
       return;
     }
     slot.restarts.push(now);
+    slot.restartCount++;
     this.#log.warn('an app ended and is started again', { app: app.name, reason });
     this.#start(slot, app, 'local');
   }

@@ -9,37 +9,35 @@ import { FrameReader } from '../core/wire/frame-reader.ts';
 import { startMemcached } from '../frontends/memcached/server.ts';
 import type { MemcachedServer } from '../frontends/memcached/server.ts';
 import type { Address } from '../ports/address.ts';
-import { formatAddress } from '../ports/address.ts';
 import type { Database } from '../ports/disk.ts';
 import type { Log } from '../ports/log.ts';
 import { handoverBytesMax } from './app-instance.ts';
 import { appDigest, AppsRunner } from './apps-runner.ts';
 import { Bootstrap } from './bootstrap.ts';
 import { Calls } from './calls.ts';
-import { Consensus, nameOfRaftId } from './consensus.ts';
+import { Commands } from './commands.ts';
+import { Consensus } from './consensus.ts';
 import { startGossip } from './gossip.ts';
-import type { Gossip, GossipEvent, JoinResult } from './gossip.ts';
+import type { Gossip } from './gossip.ts';
 import { loadIdentity, storeIdentity } from './identity.ts';
 import type { Identity } from './identity.ts';
 import { KeyspaceClient } from './keyspace-client.ts';
 import { LastNode } from './last-node.ts';
 import { Leader } from './leader.ts';
 import type { NodeWishes } from './leader.ts';
+import { gossipTuning } from './node-types.ts';
 import type { AppConfig, Keyspace, Node, NodeOptions, NodePorts, NodeStatus, PartitionView } from './node-types.ts';
 import { PeerFrame } from './peer-frames.ts';
 import { Peers } from './peers.ts';
+import { Pool } from './pool.ts';
 import { isGoodName } from './registration.ts';
 import type { Registration } from './registration.ts';
 import { KeyspaceRouter, Requests } from './router.ts';
 import { SessionClient } from './session-client.ts';
-import { buildStatus, partitionViews } from './status.ts';
+import { buildStatus, keyspaceStats, partitionViews } from './status.ts';
 import { StoreHost } from './store-host.ts';
-import { factsOf, tagsOf, userTagsOf } from './troupe-tags.ts';
+import { tagsOf, userTagsOf } from './troupe-tags.ts';
 
-const joinEveryMs = 1000;
-const healEveryMs = 10_000;
-const submitTimeoutMs = 10_000;
-const submitRetryMs = 50;
 const wishesRetryMs = 500;
 const leaveTimeoutMs = 10_000;
 const deadRememberedMax = 1000;
@@ -84,6 +82,8 @@ class TroupeNode implements Node {
   #calls!: Calls;
   #gossip: Gossip | undefined;
   #consensus: Consensus | undefined;
+  #commands!: Commands;
+  #pool: Pool | undefined;
   #leader: Leader | undefined;
   #session: SessionClient | undefined;
   #bootstrap: Bootstrap | undefined;
@@ -104,7 +104,6 @@ class TroupeNode implements Node {
   #settleStopped: (error: Error | undefined) => void = () => {};
   readonly #readyWaiters = new Set<() => void>();
   #lastLeader: string | undefined;
-  #joinComplaint = '';
   #wasReady = false;
 
   constructor(options: NodeOptions, ports: NodePorts) {
@@ -147,6 +146,7 @@ class TroupeNode implements Node {
       },
       onDiskFailure: (error) => this.#fail(error),
     });
+    this.#commands = new Commands({ self: this.name, consensus: this.#consensus, calls: this.#calls, clock, leader: () => this.#leader, isClosed: () => this.#isClosed });
     this.#lastNode = new LastNode(this.#options.lastNode, this.#consensus, {
       self: this.name,
       map: () => this.#map,
@@ -157,11 +157,17 @@ class TroupeNode implements Node {
     this.#openStore();
     this.#openApps();
     this.#gossip = await startGossip(
-      { name: this.name, bind, profile: this.#options.gossip.profile, tags: this.#tags(), ...pick(this.#options.gossip, 'advertise', 'keys', 'compression') },
+      { name: this.name, bind, profile: this.#options.gossip.profile, tags: this.#tags(), ...pick(this.#options.gossip, 'advertise', 'keys', 'compression', ...gossipTuning) },
       pick(this.#ports, 'datagrams', 'streams', 'clock', 'random', 'cipher', 'log'),
     );
-    this.#gossip.onEvent((event) => this.#onGossip(event));
-    for (const member of this.#gossip.members()) this.#noteMember(member.name);
+    this.#options.onGossip?.(this.#gossip);
+    this.#pool = new Pool({
+      self: this.name, join: this.#options.join, map: () => this.#map, isClosed: () => this.#isClosed,
+      // A member keeps what it has; whoever never had the name must look for another.
+      nameLost: (error) => {
+        if (!this.#wasReady) this.#fail(error);
+      },
+    }, this.#gossip, this.#peers, clock, this.#log);
     this.#openSession();
     this.#consensus.start();
     if (this.#options.memcached !== undefined) {
@@ -169,7 +175,7 @@ class TroupeNode implements Node {
       this.#memcached = await startMemcached({ streams: this.#ports.streams, clock, log: this.#log, address, router: this.router(keyspace) });
     }
     this.#openBootstrap();
-    void this.#keepJoined();
+    void this.#pool.keepJoined();
   }
 
   #openPeers(): void {
@@ -200,13 +206,13 @@ class TroupeNode implements Node {
     this.#calls = new Calls(this.#peers, clock, random.uint32());
     this.#calls.handle('register', async (_from, payload) => await this.#registerOther(payload as Registration));
     this.#calls.handle('command', async (_from, payload) => await this.#commandFromOther(payload as Command));
-    this.#calls.handle('in-sync', async (_from, payload) => this.#leaderOrThrow().inSync(payload as InSyncChange[]));
-    this.#calls.handle('dead', async (_from, payload) => this.#leaderOrThrow().noteDead(...(payload as [string, string])));
-    this.#calls.handle('left', async (from, payload) => this.#leaderOrThrow().left(from, payload as string));
-    this.#calls.handle('wishes', async (from, payload) => this.#leaderOrThrow().noteWishes(from, payload as NodeWishes));
+    this.#calls.handle('in-sync', async (_from, payload) => this.#commands.leaderOrThrow().inSync(payload as InSyncChange[]));
+    this.#calls.handle('dead', async (_from, payload) => this.#commands.leaderOrThrow().noteDead(...(payload as [string, string])));
+    this.#calls.handle('left', async (from, payload) => this.#commands.leaderOrThrow().left(from, payload as string));
+    this.#calls.handle('wishes', async (from, payload) => this.#commands.leaderOrThrow().noteWishes(from, payload as NodeWishes));
     this.#calls.handle('promise', async (from, payload) => this.#bootstrap?.promise(from, payload as string) ?? false);
     this.#calls.handle('handover', async (_from, payload) => this.#apps?.handover(...(payload as [string, number])) ?? null);
-    this.#calls.handle('transfer-leadership', async (_from, payload) => this.#transferHere(payload as string | null));
+    this.#calls.handle('transfer-leadership', async (_from, payload) => this.#commands.transferFromHere(payload as string | null));
   }
 
   #openStore(): void {
@@ -230,7 +236,7 @@ class TroupeNode implements Node {
     this.#apps = new AppsRunner(this.#options.apps, clock, this.#log, {
       self: this.name,
       hasRights: (now) => this.#session?.hasRights(now) === true,
-      report: (app, action) => void this.#submitOnce({ type: 'app', app, action }).catch(() => {}),
+      report: (app, action) => void this.#commands.submitOnce({ type: 'app', app, action }).catch(() => {}),
       fetchHandover: async (node, app, epoch) => await this.#fetchHandover(node, app, epoch),
       appNode: (config, isCurrent) => this.#appNode(config, isCurrent),
       load: this.#ports.loadModule,
@@ -246,8 +252,8 @@ class TroupeNode implements Node {
       instance: this.#instance,
       leaderName: () => consensus.leaderName,
       renew: (leader, session, round) => this.#renew(leader, session, round),
-      register: async (at, registration) => at === this.name ? await this.#leaderOrThrow().register(registration) : ((await this.#calls.call(at, 'register', registration)) as { session: number; clusterId: string }),
-      candidates: () => this.#clusterMembers(),
+      register: async (at, registration) => at === this.name ? await this.#commands.leaderOrThrow().register(registration) : ((await this.#calls.call(at, 'register', registration)) as { session: number; clusterId: string }),
+      candidates: () => this.#pool?.clusterMembers() ?? [],
       registration: (resumes) => this.#registration(resumes),
       onGained: () => {
         this.#wasReady = true;
@@ -271,10 +277,7 @@ class TroupeNode implements Node {
     const consensus = this.#consensus as Consensus;
     this.#bootstrap = new Bootstrap({ self: this.name, instance: this.#instance, expect: this.#options.bootstrapExpect, ...pick(this.#options, 'sync') }, {
       isFresh: () => consensus.isFresh && (this.#identity?.clusterId ?? '') === '',
-      members: () => (this.#gossip?.members() ?? []).flatMap((member) => {
-        const facts = member.status === 'alive' ? factsOf(member) : undefined;
-        return facts === undefined ? [] : [{ name: member.name, instance: facts.instance, cluster: facts.cluster, expect: facts.expect }];
-      }),
+      members: () => this.#pool?.members() ?? [],
       askPromise: async (node) => (await this.#calls.call(node, 'promise', this.#instance)) === true,
       found: async () => await consensus.bootstrap(),
       fail: (error) => this.#fail(error),
@@ -294,82 +297,12 @@ class TroupeNode implements Node {
     return (this.#consensus as Consensus).map;
   }
 
-  // ---- gossip -----------------------------------------------------------------------------------------------------
-
-  #onGossip(event: GossipEvent): void {
-    switch (event.type) {
-      case 'member-join':
-      case 'member-update':
-        this.#noteMember(event.member.name);
-        return;
-      case 'member-leave':
-        if (!this.#peers.isConnected(event.member.name)) this.#peers.forget(event.member.name);
-        return;
-      case 'member-reap':
-        this.#peers.forget(event.member.name);
-        return;
-      case 'name-conflict':
-        this.#log.error('two nodes use the same name: give one of them another', { name: event.name, known: event.known, claimed: event.claimed });
-        return;
-      case 'name-lost':
-        // A member keeps what it has; whoever never had the name must look for another.
-        if (!this.#wasReady) this.#fail(new TroupeError('NAME_TAKEN', `cannot join as '${this.name}': another live node has this name; give one of the two another name, or stop the other one`, { name: this.name }));
-        return;
-      default: return;
-    }
-  }
-
-  #noteMember(name: string): void {
-    const member = this.#gossip?.member(name);
-    if (member === undefined || name === this.name || member.status !== 'alive' || !isGoodName(name)) return;
-    const facts = factsOf(member);
-    if (facts === undefined) return;
-    this.#peers.want(name, facts.peer);
-    // Its address may have answered nothing until now.
-    this.#peers.nudge(name);
-  }
-
-  /** Nodes that belong to a cluster and so may know its leader. */
-  #clusterMembers(): string[] {
-    return this.#peers.connectedNames().filter((name) => {
-      const member = this.#gossip?.member(name);
-      return member !== undefined && (factsOf(member)?.cluster ?? '') !== '';
-    });
-  }
-
-  /** Joins until somebody answers, and looks again now and then for nodes of the cluster that gossip has lost. */
-  async #keepJoined(): Promise<void> {
-    let nextHeal = 0;
-    while (!this.#isClosed) {
-      const { clock } = this.#ports;
-      const gossip = this.#gossip as Gossip;
-      const alive = gossip.members().filter((member) => member.status === 'alive');
-      const lonely = alive.length <= 1;
-      if (lonely || clock.now() >= nextHeal) {
-        nextHeal = clock.now() + healEveryMs;
-        const known = new Set(alive.map((member) => `${member.address.host}:${member.address.port}`));
-        const fromMap = Object.values(this.#map.nodes).filter((node) => node.name !== this.name && node.ended !== 'left').map((node) => node.gossip);
-        const targets = [...this.#options.join, ...fromMap].filter((address) => !known.has(`${address.host}:${address.port}`));
-        if (targets.length > 0) this.#noteJoin(lonely, await gossip.join(targets));
-      }
-      await this.#sleep(joinEveryMs);
-    }
-  }
-
-  /** Each reason once, until somebody has answered: an operator who waits for the node must see why it waits. */
-  #noteJoin(lonely: boolean, { joined, errors }: JoinResult): void {
-    const reason = joined > 0 || !lonely ? '' : errors.map(({ address, message }) => `${formatAddress(address)}: ${message}`).join('; ').slice(0, 2000);
-    if (reason !== '' && reason !== this.#joinComplaint && !this.#isClosed) this.#log.warn('nobody could be joined yet: trying on', { reason });
-    this.#joinComplaint = reason;
-  }
-
   // ---- evidence ---------------------------------------------------------------------------------------------------
 
   #onDead(name: string, instance: string): void {
     this.#log.info('a process is dead: its connection closed and its address does not answer as it any more', { peer: name, instance });
     this.#rememberDead(instance);
-    const member = this.#gossip?.member(name);
-    if (member?.status === 'alive' && factsOf(member)?.instance === instance) this.#gossip?.noteDead(name, 'refused');
+    this.#pool?.noteDead(name, instance);
     const consensus = this.#consensus;
     if (consensus === undefined) return;
     if (this.#leader !== undefined) this.#leader.noteDead(name, instance);
@@ -445,14 +378,8 @@ class TroupeNode implements Node {
     }
   }
 
-  #leaderOrThrow(): Leader {
-    if (this.#leader !== undefined) return this.#leader;
-    const leader = this.#consensus?.leaderName;
-    throw new TroupeError('NOT_LEADER', `node '${this.name}' does not lead the cluster${leader === undefined ? ', and knows nobody who does' : `: '${leader}' does`}`, leader === undefined || leader === this.name ? {} : { leader });
-  }
-
   async #registerOther(registration: Registration): Promise<{ session: number; clusterId: string }> {
-    const leader = this.#leaderOrThrow();
+    const leader = this.#commands.leaderOrThrow();
     if (!isGoodName(registration.name)) throw new TroupeError('BAD_NAME', `cannot take in a node called '${String(registration.name)}'`, {});
     const known = this.#map.nodes[registration.name];
     const elsewhere = known !== undefined && (known.peer.host !== registration.peer.host || known.peer.port !== registration.peer.port);
@@ -462,7 +389,7 @@ class TroupeNode implements Node {
   }
 
   async #commandFromOther(command: Command): Promise<Outcome> {
-    return await this.#leaderOrThrow().command(command);
+    return await this.#commands.leaderOrThrow().command(command);
   }
 
   #renew(leader: string, session: number, round: number): void {
@@ -565,6 +492,7 @@ class TroupeNode implements Node {
     this.#requests?.lookAgain();
     this.#noteLeader();
     if (map.clusterId !== '' && this.#identity !== undefined && this.#identity.clusterId !== map.clusterId) this.#adoptCluster(map.clusterId);
+    for (const wake of this.#readyWaiters) wake();
     for (const listener of this.#mapListeners) listener(map);
   }
 
@@ -609,30 +537,6 @@ class TroupeNode implements Node {
 
   // ---- commands ---------------------------------------------------------------------------------------------------
 
-  async #submitOnce(command: Command): Promise<Outcome> {
-    if (this.#leader !== undefined) return await this.#leader.command(command);
-    const leader = this.#consensus?.leaderName;
-    if (leader === undefined || leader === this.name) return { ok: false, code: 'NOT_LEADER', message: 'the cluster has no leader at the moment' };
-    return (await this.#calls.call(leader, 'command', command, 5000)) as Outcome;
-  }
-
-  /** Brings a command to the leader, through elections. Commands are conditional, so that doing one twice does no harm. */
-  async #submit(command: Command): Promise<void> {
-    const deadline = this.#ports.clock.now() + submitTimeoutMs;
-    for (;;) {
-      let outcome: Outcome;
-      try {
-        outcome = await this.#submitOnce(command);
-      } catch (error) {
-        outcome = { ok: false, code: error instanceof TroupeError ? error.code : 'ERROR', message: messageOf(error) };
-      }
-      if (outcome.ok) return;
-      const passing = ['NOT_LEADER', 'NOT_CONNECTED', 'DISCONNECTED', 'CALL_TIMEOUT', 'LEADER_CHANGED', 'BUSY'].includes(outcome.code);
-      if (!passing || this.#isClosed || this.#ports.clock.now() >= deadline) throw new TroupeError(outcome.code, outcome.message, {});
-      await this.#sleep(submitRetryMs);
-    }
-  }
-
   #sleep(ms: number): Promise<void> {
     return new Promise((resolve) => {
       this.#ports.clock.at(this.#ports.clock.now() + ms, resolve);
@@ -640,47 +544,27 @@ class TroupeNode implements Node {
   }
 
   async app(name: string, action: AppAction | { readonly type: 'move'; readonly to: string }): Promise<void> {
-    const app = this.#map.apps[name];
-    // A permission may be set before the app is known.
-    if (app === undefined && action.type === 'permit') return await this.#submit({ type: 'app', app: name, action });
-    if (app === undefined) throw new TroupeError('NO_SUCH_APP', `there is no app '${name}'`, { name });
-    if (action.type === 'move') await this.#submit({ type: 'app', app: name, action: { type: 'take-over', to: action.to, epoch: app.epoch, byHand: true } });
-    else await this.#submit({ type: 'app', app: name, action });
+    await this.#commands.app(name, action);
   }
 
   async drainNode(name: string, on: boolean): Promise<void> {
-    await this.#submit({ type: 'drain', name, on });
+    await this.#commands.submit({ type: 'drain', name, on });
   }
 
   async forgetNode(name: string): Promise<void> {
-    await this.#submit({ type: 'forget-node', name });
+    await this.#commands.submit({ type: 'forget-node', name });
   }
 
   async maintenance(on: boolean): Promise<void> {
-    await this.#submit({ type: 'maintenance', on });
+    await this.#commands.submit({ type: 'maintenance', on });
   }
 
   async acceptLoss(keyspace: string, partitions?: readonly number[]): Promise<number> {
-    const entry = this.#map.keyspaces[keyspace];
-    if (entry === undefined) throw new TroupeError('NO_SUCH_KEYSPACE', `there is no keyspace '${keyspace}'`, { keyspace });
-    const wanted = partitions ?? entry.partitions.flatMap((partition, index) => (partition.lost ? [index] : []));
-    if (wanted.length === 0) return 0;
-    await this.#submit({ type: 'accept-loss', keyspace, partitions: wanted });
-    return wanted.length;
+    return await this.#commands.acceptLoss(keyspace, partitions);
   }
 
   async transferLeadership(to?: string): Promise<void> {
-    const leader = this.#consensus?.leaderName;
-    if (leader === undefined) throw new TroupeError('NOT_LEADER', 'the cluster has no leader at the moment', {});
-    if (leader === this.name) this.#transferHere(to ?? null);
-    else await this.#calls.call(leader, 'transfer-leadership', to ?? null);
-  }
-
-  #transferHere(to: string | null): void {
-    this.#leaderOrThrow();
-    const consensus = this.#consensus as Consensus;
-    const target = consensus.raft.configuration.voters.find((id) => id !== consensus.raft.id && (to === null || nameOfRaftId(id) === to) && isActive(this.#map, nameOfRaftId(id)));
-    if (target === undefined || !consensus.transferLeadership(target)) throw new TroupeError('NO_HEIR', `cannot hand the leadership over${to === null ? '' : ` to '${to}'`}: no such live voter`, {});
+    await this.#commands.transferLeadership(to);
   }
 
   /** For the simulator's checkers. */
@@ -729,41 +613,21 @@ class TroupeNode implements Node {
   router(keyspace: string): StoreRouter {
     let router = this.#routers.get(keyspace);
     if (router === undefined) {
-      router = new KeyspaceRouter(this.#requests as Requests, keyspace, () => this.#map.keyspaces[keyspace], () => this.#keyspaceStats(keyspace));
+      router = new KeyspaceRouter(this.#requests as Requests, keyspace, () => this.#map.keyspaces[keyspace], () => keyspaceStats(this.#map.keyspaces[keyspace], this.#store as StoreHost, this.#requests as Requests));
       this.#routers.set(keyspace, router);
     }
     return router;
   }
 
-  *#keyspaceStats(name: string): Iterable<readonly [string, string]> {
-    const entry = this.#map.keyspaces[name];
-    const host = entry === undefined ? undefined : this.#store?.keyspaces.get(entry.id);
-    let items = 0;
-    let bytes = 0;
-    let evictions = 0;
-    let primaries = 0;
-    for (const copy of host?.copies ?? []) {
-      if (copy === undefined) continue;
-      if (copy.serving) {
-        items += copy.table.count;
-        primaries++;
-      }
-      bytes += copy.table.bytes;
-      evictions += copy.evictions;
-    }
-    yield ['curr_items', String(items)];
-    yield ['bytes', String(bytes)];
-    yield ['evictions', String(evictions)];
-    yield ['limit_maxbytes', String(entry?.options.maxMemoryBytes ?? 0)];
-    yield ['troupe_primaries', String(primaries)];
-    yield ['troupe_requests_waiting', String(this.#requests?.waiting ?? 0)];
-    yield ['troupe_requests_retried', String(this.#requests?.retried ?? 0)];
+  /** It may act, and the keyspaces that it was configured with can be used. */
+  #isReady(): boolean {
+    return this.#session?.hasRights(this.#ports.clock.now()) === true && Object.keys(this.#options.keyspaces).every((name) => this.#map.keyspaces[name] !== undefined);
   }
 
   ready(signal?: AbortSignal): Promise<void> {
     return new Promise((resolve, reject) => {
       const check = (): void => {
-        if (this.#session?.hasRights(this.#ports.clock.now()) !== true) return;
+        if (!this.#isReady()) return;
         this.#readyWaiters.delete(check);
         resolve();
       };
@@ -786,7 +650,7 @@ class TroupeNode implements Node {
     try {
       const others = Object.values(this.#map.nodes).some((node) => node.name !== this.name && isActive(this.#map, node.name));
       if (others && this.#session?.isCurrent === true) {
-        await this.#submit({ type: 'drain', name: this.name, on: true });
+        await this.#commands.submit({ type: 'drain', name: this.name, on: true });
         while (!this.#isDrained() && this.#ports.clock.now() < deadline && !this.#isClosed) await this.#sleep(20);
       }
       if (this.#isClosed) return;

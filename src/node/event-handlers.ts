@@ -75,7 +75,20 @@ interface Row {
   running: boolean;
 }
 
+/** A script that is or was a handler. */
+export interface HandlerView {
+  readonly script: string;
+  /** Of all its handlers; none when it is one no more and only ends what it was given. */
+  readonly filters: readonly EventFilter[];
+  readonly pids: readonly number[];
+  /** Events that wait for it. */
+  readonly waiting: number;
+  /** Runs that did not end with exit code 0. */
+  readonly failures: number;
+}
+
 interface Run {
+  readonly name: string;
   readonly script: RunningScript;
   readonly timers: Timer[];
 }
@@ -92,6 +105,8 @@ export class EventHandlers {
   /** Rows whose first could be started. */
   readonly #ready: Row[] = [];
   readonly #running = new Set<Run>();
+  /** By script; of the handlers of today only. */
+  readonly #failures = new Map<string, number>();
   #waiting = 0;
   #dropped = 0;
   #dropLoggedAt = -Infinity;
@@ -111,11 +126,26 @@ export class EventHandlers {
   /** Events from now on go to these; what waits already is still told to the old ones. */
   setHandlers(handlers: readonly EventHandler[]): void {
     this.#handlers = handlers;
+    for (const script of this.#failures.keys()) if (!handlers.some((handler) => handler.script === script)) this.#failures.delete(script);
   }
 
   /** Scripts that run, events that wait, and events that were dropped since the start. */
   get counts(): { readonly running: number; readonly waiting: number; readonly dropped: number } {
     return { running: this.#running.size, waiting: this.#waiting, dropped: this.#dropped };
+  }
+
+  /** Each script once: what runs of it and what waits for it, for `ps`. */
+  view(): HandlerView[] {
+    const scripts = new Map<string, { script: string; filters: EventFilter[]; pids: number[]; waiting: number; failures: number }>();
+    const of = (script: string) => {
+      let entry = scripts.get(script);
+      if (entry === undefined) scripts.set(script, (entry = { script, filters: [], pids: [], waiting: 0, failures: this.#failures.get(script) ?? 0 }));
+      return entry;
+    };
+    for (const { script, filters } of this.#handlers) of(script).filters.push(...filters);
+    for (const { name, script } of this.#running) if (script.pid !== undefined) of(name).pids.push(script.pid);
+    for (const row of this.#rows.values()) for (const { script } of row.waiting) of(script).waiting++;
+    return [...scripts.values()];
   }
 
   handle(event: AgentEvent): void {
@@ -221,6 +251,7 @@ export class EventHandlers {
     }
     const startedAt = clock.now();
     const run: Run = {
+      name: script,
       script: scripts.run({ script, environment, input: inputOf(event), outputBytesMax }, (exit) => {
         for (const timer of run.timers) timer.cancel();
         this.#running.delete(run);
@@ -241,6 +272,7 @@ export class EventHandlers {
     const { log } = this.#ports;
     if (outputBytes > output.length) log.warn(`the output of an event handler was cut to its last ${output.length} of ${outputBytes} bytes`, { script, event: event.type });
     if (end.type !== 'exited' || end.code !== 0) {
+      if (this.#handlers.some((handler) => handler.script === script)) this.#failures.set(script, (this.#failures.get(script) ?? 0) + 1);
       const how = end.type === 'exited' ? `exit code ${end.code}` : end.type === 'signalled' ? `signal ${end.signal}` : end.error;
       log.error(`an event handler failed: ${how}`, { script, event: event.type, output: textOf(output) });
       return;

@@ -16,7 +16,7 @@ import type { Listener, Stream } from '../ports/streams.ts';
 import { answerKeyQuery } from './gossip-keys.ts';
 import type { GossipSecurity } from './gossip-security.ts';
 import { GossipStreams } from './gossip-streams.ts';
-import type { Gossip, GossipLimits, GossipOptions, GossipPorts, GossipStats, JoinFailure, JoinResult } from './gossip-types.ts';
+import type { Gossip, GossipLimits, GossipOptions, GossipPorts, GossipStats, JoinFailure, JoinOptions, JoinResult, LamportTimes } from './gossip-types.ts';
 
 export interface GossipSockets {
   readonly listener: Listener;
@@ -76,6 +76,7 @@ export class GossipNode implements Gossip {
       deadNodeReclaimMs: options.deadNodeReclaimMs ?? 0,
       reconnectTimeoutMs: options.reconnectTimeoutMs ?? dayMs,
       tombstoneTimeoutMs: options.tombstoneTimeoutMs ?? dayMs,
+      ...given(options, 'broadcastTimeoutMs', 'coordinates', 'nameResolution', 'protocol', 'resume'),
       reconnectIntervalMs: options.reconnectIntervalMs ?? (options.profile === 'wan' ? 15_000 : 5000),
     }, { random: ports.random, timers: this.#timers, sink: this.#sink(), emit: (event) => void this.#events.push(event) });
     this.#serf.queries.internalHandler = (name, payload) => this.#answerKeyQuery(name, payload);
@@ -108,13 +109,13 @@ export class GossipNode implements Gossip {
     return this.#serf.member(name);
   }
 
-  async join(addresses: readonly Address[], signal?: AbortSignal, { replay = false }: { readonly replay?: boolean } = {}): Promise<JoinResult> {
+  async join(addresses: readonly Address[], signal?: AbortSignal, options: JoinOptions = {}): Promise<JoinResult> {
     const left = [...new Map(addresses.map((address) => [formatAddress(address), address])).values()];
     const errors: JoinFailure[] = [];
     let joined = 0;
     const worker = async (): Promise<void> => {
       for (let address = left.shift(); address !== undefined; address = left.shift()) {
-        const failure = await this.#joinOne(address, replay, signal);
+        const failure = await this.#joinOne(address, options, signal);
         if (failure === undefined) joined++;
         else errors.push({ address, ...failure });
       }
@@ -174,6 +175,12 @@ export class GossipNode implements Gossip {
   setKeys(keys: readonly Uint8Array[]): void {
     this.#sockets.security.keys = keys;
     this.#options.onKeysChanged?.(this.#sockets.security.keys);
+  }
+
+  times(): LamportTimes {
+    const { clock, events, queries } = this.#serf;
+    // A clock shows the time of the next message.
+    return { memberTime: clock.time - 1, eventTime: events.toldTime, queryTime: queries.clock.time - 1 };
   }
 
   stats(): GossipStats {
@@ -290,7 +297,7 @@ export class GossipNode implements Gossip {
     };
   }
 
-  #joinOne(address: Address, replay: boolean, signal: AbortSignal | undefined): Promise<Omit<JoinFailure, 'address'> | undefined> {
+  #joinOne(address: Address, { replay = false, rejoin = false }: JoinOptions, signal: AbortSignal | undefined): Promise<Omit<JoinFailure, 'address'> | undefined> {
     if (this.#closing !== undefined) return Promise.resolve({ code: 'CLOSED', message: 'this node is closed' });
     if (address.port < 1 || address.port > 65_535) return Promise.resolve({ code: 'BAD_ADDRESS', message: `${formatAddress(address)} has no port to connect to` });
     return new Promise((resolve) => {
@@ -304,10 +311,11 @@ export class GossipNode implements Gossip {
       if (signal?.aborted === true) return abort();
       signal?.addEventListener('abort', abort);
       this.#waiting.add(closed);
-      this.#input(() => this.#serf.join(address, (failure) => {
+      const ended = (failure?: Omit<JoinFailure, 'address'>): void => {
         if (failure !== undefined) this.#ports.log.debug(`cannot join through ${formatAddress(address)}: ${failure.message}`, { code: failure.code });
         finish(failure);
-      }, replay));
+      };
+      this.#input(() => (rejoin ? this.#serf.rejoin(address, ended) : this.#serf.join(address, ended, replay)));
     });
   }
 
@@ -327,6 +335,10 @@ export class GossipNode implements Gossip {
     for (const end of this.#waiting) end();
     await Promise.all([this.#sockets.listener.close(), this.#sockets.socket.close()]);
   }
+}
+
+function given<K extends keyof GossipOptions>(options: GossipOptions, ...keys: K[]): Pick<GossipOptions, K> {
+  return Object.fromEntries(keys.flatMap((key) => (options[key] === undefined ? [] : [[key, options[key]]]))) as Pick<GossipOptions, K>;
 }
 
 /** @throws TroupeError TAGS_TOO_LARGE */

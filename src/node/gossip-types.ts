@@ -50,6 +50,16 @@ export interface GossipOptions {
   readonly tombstoneTimeoutMs?: number;
   /** How often one failed member may be tried again (ms); default 5000 (lan, local) or 15000 (wan). */
   readonly reconnectIntervalMs?: number;
+  /** How long each step of a leave may take in a pool of more than 64 (ms); default 5000. */
+  readonly broadcastTimeoutMs?: number;
+  /** Estimate round-trip times (`coordinate`); default true. */
+  readonly coordinates?: boolean;
+  /** When two nodes claim one name, ask the others whose it is; default true. */
+  readonly nameResolution?: boolean;
+  /** Serf's protocol that this node says it speaks, 3 to 5; default 5. For pools with agents that know no newer one. */
+  readonly protocol?: number;
+  /** The Lamport times that this node had seen before it was restarted (from its snapshot): events since then were missed and are told, older ones are not. */
+  readonly resume?: LamportTimes;
   /** How long after its death a name may come back at another address (ms); default 0: at once. */
   readonly deadNodeReclaimMs?: number;
   /** Bounds of what others can make us hold; see docs/LIMITS.md. */
@@ -65,6 +75,20 @@ export interface GossipLimits {
   readonly streamBytesMax: number;
   /** Events, queries and intents that wait to be gossiped, each. Default 4096; the oldest goes first. */
   readonly queueDepthMax: number;
+}
+
+/** The newest Lamport times that a node has seen; 0: none. */
+export interface LamportTimes {
+  readonly memberTime: number;
+  readonly eventTime: number;
+  readonly queryTime: number;
+}
+
+export interface JoinOptions {
+  /** Tell the user events of the past that the others remember. Default false: they are history. */
+  readonly replay?: boolean;
+  /** Go back to members from before a restart (see `GossipOptions.resume`): what was missed meanwhile is told. Default false. */
+  readonly rejoin?: boolean;
 }
 
 export interface JoinFailure {
@@ -117,7 +141,7 @@ export interface Gossip {
    * Exchanges state with every address. Never rejects: failures are in the result. User events from before are history;
    * with `replay` those that the others remember are told.
    */
-  join(addresses: readonly Address[], signal?: AbortSignal, options?: { readonly replay?: boolean }): Promise<JoinResult>;
+  join(addresses: readonly Address[], signal?: AbortSignal, options?: JoinOptions): Promise<JoinResult>;
   /** Replaces our tags. @throws TroupeError TAGS_TOO_LARGE */
   setTags(tags: Readonly<Record<string, string>>): void;
   /** Tells the others that we go, and waits (bounded by about 12 s, usually well under 1 s) until they have heard. `close` follows separately. */
@@ -144,6 +168,8 @@ export interface Gossip {
   keys(): readonly Uint8Array[];
   /** Replaces the keyring. An empty list is refused while encrypted. */
   setKeys(keys: readonly Uint8Array[]): void;
+  /** The newest Lamport times seen so far. */
+  times(): LamportTimes;
   stats(): GossipStats;
   /** Stops at once without telling anybody; idempotent. */
   close(): Promise<void>;

@@ -10,7 +10,7 @@ import type { Log } from '../ports/log.ts';
 import type { Processes } from '../ports/processes.ts';
 import type { Random } from '../ports/random.ts';
 import type { Streams } from '../ports/streams.ts';
-import type { Gossip } from './gossip.ts';
+import type { Gossip, GossipOptions } from './gossip.ts';
 
 /** Everything a node needs from the world. The host gives real ones, the simulator its twins; nothing else is used. */
 export interface NodePorts {
@@ -73,10 +73,14 @@ export interface LogLimits {
   readonly compactionTailEntries: number;
 }
 
+/** What gossip may be told besides; defaults as in GossipOptions. */
+export type GossipTuning = Pick<GossipOptions, (typeof gossipTuning)[number]>;
+export const gossipTuning = ['onKeysChanged', 'reconnectTimeoutMs', 'tombstoneTimeoutMs', 'reconnectIntervalMs', 'broadcastTimeoutMs', 'coordinates', 'nameResolution', 'protocol', 'resume'] as const;
+
 export interface NodeOptions {
   /** Unique in the cluster: letters, digits, `.`, `_` and `-`, at most 64, beginning with a letter or digit. */
   readonly name: string;
-  readonly gossip: { readonly bind: Address; readonly advertise?: Address; readonly profile: 'lan' | 'wan' | 'local'; readonly keys?: readonly Uint8Array[]; readonly compression?: boolean };
+  readonly gossip: { readonly bind: Address; readonly advertise?: Address; readonly profile: 'lan' | 'wan' | 'local'; readonly keys?: readonly Uint8Array[]; readonly compression?: boolean } & GossipTuning;
   /** Default: the gossip address with its port + 1; port 0 for any free one. */
   readonly peer?: Address;
   /** Free tags for others to see. */
@@ -102,6 +106,14 @@ export interface NodeOptions {
   readonly memcached?: { readonly bind: Address; readonly keyspace: string };
   /** Gossip addresses to join at start and to retry until one answers. */
   readonly join: readonly Address[];
+  /** Between two tries of all of them while nobody answers (ms); default 1000. */
+  readonly joinIntervalMs?: number;
+  /** Give up, and stop, after so many tries in vain; default: never. */
+  readonly joinAttemptsMax?: number;
+  /** User events from before are told after the join; default false. */
+  readonly replayOnJoin?: boolean;
+  /** Called in the turn in which gossip starts, before anything can be heard: for listeners that must miss nothing. */
+  readonly onGossip?: (gossip: Gossip) => void;
   /** Copy a dead node's partitions elsewhere after this long (ms); default 30000. */
   readonly healAfterMs?: number;
   /** Longest a request waits for a primary, failover included, before it is answered with an error (ms); default 10000. */

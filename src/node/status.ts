@@ -1,6 +1,8 @@
-import type { AppEntry, ClusterMap, NodeEntry } from '../core/control/map.ts';
+import type { AppEntry, ClusterMap, KeyspaceEntry, NodeEntry } from '../core/control/map.ts';
 import { formatAddress } from '../ports/address.ts';
 import { nameOfRaftId } from './consensus.ts';
+import type { Requests } from './router.ts';
+import type { StoreHost } from './store-host.ts';
 import type { AppView, NodeStatus, NodeView, PartitionView } from './node-types.ts';
 
 export interface StatusSource {
@@ -86,4 +88,28 @@ function attention(status: Omit<NodeStatus, 'attention'>, map: ClusterMap): stri
   }
   if (map.maintenance) lines.push('maintenance is on: nothing is moved or taken over');
   return lines;
+}
+
+/** For memcached's `stats`: what this node holds of a keyspace. */
+export function* keyspaceStats(entry: KeyspaceEntry | undefined, store: StoreHost, requests: Requests): Iterable<readonly [string, string]> {
+  let items = 0;
+  let bytes = 0;
+  let evictions = 0;
+  let primaries = 0;
+  for (const copy of (entry === undefined ? undefined : store.keyspaces.get(entry.id))?.copies ?? []) {
+    if (copy === undefined) continue;
+    if (copy.serving) {
+      items += copy.table.count;
+      primaries++;
+    }
+    bytes += copy.table.bytes;
+    evictions += copy.evictions;
+  }
+  yield ['curr_items', String(items)];
+  yield ['bytes', String(bytes)];
+  yield ['evictions', String(evictions)];
+  yield ['limit_maxbytes', String(entry?.options.maxMemoryBytes ?? 0)];
+  yield ['troupe_primaries', String(primaries)];
+  yield ['troupe_requests_waiting', String(requests.waiting)];
+  yield ['troupe_requests_retried', String(requests.retried)];
 }
