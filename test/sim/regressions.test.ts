@@ -1,0 +1,108 @@
+/** What the simulator has found, each as the interleaving that showed it; and the seeds of the time, which go on being played. */
+import { describe, expect, it } from 'vitest';
+import { apply } from '../../src/core/control/apply.ts';
+import type { Command } from '../../src/core/control/commands.ts';
+import { defaultTiming, emptyMap } from '../../src/core/control/map.ts';
+import type { AppEntry, ClusterMap } from '../../src/core/control/map.ts';
+import { AppsRunner } from '../../src/node/apps-runner.ts';
+import { runSeed } from '../../src/sim/run-seed.ts';
+import { SimCluster, simKeyspace } from '../../src/sim/sim-cluster.ts';
+import { SimWorld } from '../../src/sim/sim-world.ts';
+
+describe('a forwarded write', () => {
+  it.each([900, 1100, 1300, 1600, 2100])('that was sent twice and changed nothing the first time changes nothing later (cut for %i ms)', async (cutMs) => {
+    const world = new SimWorld({ seed: cutMs });
+    const cluster = new SimCluster(world, { nodes: 3, keyspace: { partitions: 1 } });
+    cluster.startAll();
+    expect(await cluster.until(() => cluster.isHealthy() && cluster.nodes().length === 3, 30_000)).toBe(true);
+    const primary = cluster.node('n1')?.partitions()[0]?.primary ?? '';
+    const other = cluster.names.find((name) => name !== primary) ?? '';
+    const keyspace = cluster.node(other)?.keyspace('default');
+    if (keyspace === undefined) throw new Error('no node');
+    world.network.block([primary], [other]);
+    const increments = Array.from({ length: 3 }, () => keyspace.increment('k'));
+    await cluster.runFor(cutMs - 50);
+    const created = keyspace.create('k', '0');
+    await cluster.runFor(50);
+    world.network.heal();
+    const counted = await world.scheduler.settle(Promise.all(increments));
+    expect(await world.scheduler.settle(created)).toBe(true);
+    await cluster.runFor(5000);
+    const entry = await world.scheduler.settle(keyspace.get('k'));
+    expect(new TextDecoder().decode(entry?.value)).toBe(String(counted.filter((value) => value !== undefined).length));
+  });
+});
+
+describe('an app', () => {
+  it('is not started again under the epoch under which it was reported failed', async () => {
+    const world = new SimWorld({ seed: 1 });
+    const process = world.addHost('h').start('n1');
+    const app: AppEntry = {
+      name: 'a', spec: { name: 'a', tiers: [['n1'], ['n2']], failoverTimeoutMs: 0, takeover: 'automatic', stopTimeoutMs: 100, startTimeoutMs: 100 }, wanted: 'started', forbidden: [], phase: 'starting', node: 'n1',
+      session: 1, epoch: 3, type: 'normal', from: undefined, next: undefined, handoverEpoch: undefined, handoverFrom: undefined, stays: false, failedOn: [], lastError: undefined,
+    };
+    const map = { ...emptyMap(), apps: { a: app }, nodes: { n1: { session: 1 } } } as unknown as ClusterMap;
+    let rights = true;
+    let starts = 0;
+    const reports: string[] = [];
+    const runner = new AppsRunner([{ name: 'a', nodes: ['n1', 'n2'], module: 'm' }], process.clock, process.log, {
+      self: 'n1', hasRights: () => rights, report: (_app, action) => void reports.push(action.type), fetchHandover: async () => undefined,
+      appNode: () => ({ name: 'n1', config: undefined, keyspace: () => { throw new Error('not here'); } }),
+      load: async () => ({ default: { start: () => { starts++; throw new Error('it does not want to'); } } }),
+      command: () => { throw new Error('not here'); },
+    });
+    runner.onMap(map, true);
+    await world.scheduler.runFor(150);
+    expect(starts).toBe(1);
+    expect(reports).toContain('failed');
+    rights = false;
+    runner.revokeAll();
+    await world.scheduler.runFor(150);
+    rights = true;
+    reports.length = 0;
+    runner.reconcile();
+    await world.scheduler.runFor(150);
+    expect(starts).toBe(1);
+    expect(reports).toContain('failed');
+    app.epoch = 5;
+    runner.reconcile();
+    await world.scheduler.runFor(50);
+    expect(starts).toBe(2);
+    await runner.close();
+  });
+});
+
+describe('a partition whose loss was accepted', () => {
+  const open = (instance: string): Command => ({
+    type: 'open-session', name: 'n1', raftId: 'n1/d', instance, peer: { host: 'h', port: 1 }, gossip: { host: 'h', port: 2 }, zone: '', eligible: true, storage: true, version: '1', offers: {}, resumes: 0, replaces: '',
+  });
+  const story = (comesBackAs: string): ClusterMap => {
+    const map = emptyMap();
+    const commands: Command[] = [
+      { type: 'found-cluster', clusterId: 'c', timing: defaultTiming }, open('one'),
+      { type: 'create-keyspace', name: 'default', options: { ...simKeyspace, partitions: 1 }, copies: [['n1']] },
+      { type: 'close-sessions', sessions: [{ name: 'n1', session: 1, evidence: 'refused' }] }, open('two'),
+      { type: 'accept-loss', keyspace: 'default', partitions: [0] },
+      { type: 'close-sessions', sessions: [{ name: 'n1', session: 2, evidence: 'silent' }] }, open(comesBackAs),
+    ];
+    commands.forEach((command, index) => apply(map, command, index + 2));
+    return map;
+  };
+
+  it('may still begin empty on a process that hears of it only when its session is over', () => {
+    const partition = story('two').keyspaces['default']?.partitions[0];
+    expect(partition).toMatchObject({ primary: 'n1', inSync: ['n1'], founding: ['n1'], lost: false });
+  });
+
+  it('does not begin empty on a new process of that name', () => {
+    const partition = story('three').keyspaces['default']?.partitions[0];
+    expect(partition).toMatchObject({ primary: undefined, inSync: [], founding: [], lost: true });
+  });
+});
+
+describe('seeds that once failed', () => {
+  it.each([38, 111, 120, 190, 215])('seed %i', async (seed) => {
+    const result = await runSeed({ seed, safetySeconds: 10 });
+    expect(result.findings).toEqual([]);
+  });
+});
