@@ -10,6 +10,8 @@ export class MemberState {
   statusTime = 0;
   /** When it left or failed. */
   goneAt = 0;
+  /** Since when it is about to leave. */
+  leavingAt = 0;
   /** It was asked to be forgotten as soon as it is gone. */
   pruneWhenGone = false;
   #picture: Member | undefined;

@@ -52,6 +52,8 @@ export class Queries {
   readonly #ports: QueryPorts;
   readonly #ring = new RecentRing<number>((a, b) => a === b);
   readonly #pending = new Map<number, Pending>();
+  /** Older ones were seen by the process whose place we took. */
+  #minTime = 0;
   /** Answers queries that carry Serf's reserved names and are not answered here (key management); undefined: no answer. */
   internalHandler: ((name: string, payload: Uint8Array) => Uint8Array | undefined) | undefined;
 
@@ -61,6 +63,12 @@ export class Queries {
 
   get defaultTimeoutMs(): number {
     return this.#ports.gossipIntervalMs * 16 * Math.ceil(Math.log10(this.#ports.members().filter((member) => member.status === 'alive').length + 1));
+  }
+
+  /** This process goes on where another one ended, which had seen queries up to this time. */
+  resumeAfter(time: number): void {
+    this.#minTime = Math.max(this.#minTime, time + 1);
+    this.clock.witness(time);
   }
 
   /** Asks everybody that the options fit, ourselves among them; `done` is the last record. @throws TroupeError */
@@ -121,6 +129,7 @@ export class Queries {
   /** True when it is new. */
   #receive(query: SerfQuery): boolean {
     this.clock.witness(query.LTime);
+    if (query.LTime < this.#minTime) return false;
     if (!this.#ring.add(query.LTime, query.ID, this.clock.time)) return false;
     if (!query.Filters.every((filter) => this.#matches(filter))) return true;
     if ((query.Flags & queryFlag.acknowledge) !== 0) this.#reply(query, responseFlag.acknowledge, new Uint8Array(0));

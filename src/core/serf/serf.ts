@@ -9,6 +9,7 @@ import { Swim, userMessage } from '../swim/swim.ts';
 import type { PushPullFailure } from '../swim/swim.ts';
 import type { Timers } from '../swim/timers.ts';
 import type { SwimTiming } from '../swim/timing.ts';
+import { ownVersions } from '../swim/types.ts';
 import type { LogLevel, RandomSource, SwimDelegate, SwimNode, SwimSink } from '../swim/types.ts';
 import { Coordinates } from './coordinates.ts';
 import type { Coordinate } from './coordinates.ts';
@@ -32,6 +33,16 @@ export interface SerfOptions {
   readonly reconnectTimeoutMs: number;
   readonly tombstoneTimeoutMs: number;
   readonly reconnectIntervalMs: number;
+  /** How long each step of a leave may take in a pool too large to tell everybody directly (ms); default 5000. */
+  readonly broadcastTimeoutMs?: number;
+  /** Tell others where we lie in the space of round-trip times, and learn where they do; default true. */
+  readonly coordinates?: boolean;
+  /** Ask the others whose a name is that two nodes claim; default true. */
+  readonly nameResolution?: boolean;
+  /** Serf's protocol, 3 to 5: what this node says that it speaks; default 5. */
+  readonly protocol?: number;
+  /** The Lamport times that an earlier process of this node had seen. */
+  readonly resume?: { readonly memberTime: number; readonly eventTime: number; readonly queryTime: number };
 }
 
 export interface SerfPorts {
@@ -42,8 +53,13 @@ export interface SerfPorts {
 }
 
 const reapIntervalMs = 15_000;
+/** Who is about to leave should have done so after this; then it is asked whether it really does. */
+const leavingMaxMs = 20_000;
+/** How long a restarted node waits for somebody to tell what it missed, before it tells what it hears (ms). */
+const catchUpMs = 5000;
 const broadcastTimeoutMs = 5000;
 const strangerQuietMs = 5000;
+const none = new Uint8Array(0);
 /** A message at most; a push/pull has limits of its own. */
 const messageLimits = { valuesMax: 8192, depthMax: 8 } as const;
 const stateLimits = { valuesMax: 500_000, depthMax: 8 } as const;
@@ -79,7 +95,7 @@ export class Serf implements SwimDelegate {
     this.#intentQueue = queue();
     this.#eventQueue = queue();
     this.#queryQueue = queue();
-    this.swim = new Swim({ ...options, meta: encodeTags(options.tags) }, { ...ports, delegate: this });
+    this.swim = new Swim({ ...options, meta: encodeTags(options.tags), versions: ownVersions.with(5, options.protocol ?? 5) }, { ...ports, delegate: this });
     this.events = new UserEvents({
       emit: (event) => ports.emit(event),
       broadcast: (message) => this.#broadcast(this.#eventQueue, message),
@@ -109,6 +125,11 @@ export class Serf implements SwimDelegate {
       noteDead: (name, reason) => this.noteDead(name, reason),
       exchange: (peer) => this.#rejoin(peer),
     });
+    const { resume } = options;
+    if (resume === undefined) return;
+    this.clock.witness(resume.memberTime);
+    this.events.resumeAfter(resume.eventTime);
+    this.queries.resumeAfter(resume.queryTime);
   }
 
   start(): void {
@@ -116,6 +137,7 @@ export class Serf implements SwimDelegate {
     this.swim.start();
     timers.after(reapIntervalMs, () => this.#reap());
     timers.after(random.float() * this.#options.reconnectIntervalMs, () => this.#reconnect());
+    if (this.#options.resume !== undefined) timers.after(catchUpMs, () => this.events.endCatchingUp());
   }
 
   get local(): Member {
@@ -157,6 +179,11 @@ export class Serf implements SwimDelegate {
       if (replay) this.#replays--;
       done(failure);
     });
+  }
+
+  /** Goes back to a member that an earlier process of this node knew: what happened meanwhile was missed, and is told. */
+  rejoin(to: Endpoint, done: (failure?: PushPullFailure) => void): void {
+    this.swim.pushPull(to, true, done);
   }
 
   /** After a join: tells those who remember an older leave of ours that we are back. */
@@ -210,6 +237,7 @@ export class Serf implements SwimDelegate {
     if (member === undefined) {
       const intent = this.#intents.take(node.name);
       member = new MemberState(node, intent?.type === 'leave' ? 'leaving' : 'alive');
+      member.leavingAt = this.#ports.timers.now;
       member.statusTime = intent?.lamportTime ?? 0;
       this.#members.set(node.name, member);
     } else {
@@ -239,7 +267,7 @@ export class Serf implements SwimDelegate {
   }
 
   nameConflict(known: SwimNode, claimed: Endpoint): void {
-    this.#disputes.conflict(known, claimed);
+    if (this.#options.nameResolution !== false) this.#disputes.conflict(known, claimed);
   }
 
   userMessage(message: Uint8Array, from: Endpoint): void {
@@ -317,11 +345,12 @@ export class Serf implements SwimDelegate {
   }
 
   ackPayload(): Uint8Array {
+    if (this.#options.coordinates === false) return none;
     return encodeSerfMessage(coordinateVersion, serfCoordinateCodec, this.coordinates.own);
   }
 
   pingAnswered(node: SwimNode, roundTripMs: number, payload: Uint8Array): void {
-    if (payload[0] !== coordinateVersion) return;
+    if (payload[0] !== coordinateVersion || this.#options.coordinates === false) return;
     this.coordinates.observe(node.name, serfCoordinateCodec.decode(payload.subarray(1), { valuesMax: 64, depthMax: 3 }), roundTripMs / 1000);
   }
 
@@ -372,6 +401,7 @@ export class Serf implements SwimDelegate {
       case 'alive':
         // A live member refutes; until then it only counts as leaving, so that a prune cannot hide it.
         member.status = 'leaving';
+        member.leavingAt = this.#ports.timers.now;
         member.pruneWhenGone = message.Prune;
         return true;
       case 'leaving':
@@ -405,7 +435,18 @@ export class Serf implements SwimDelegate {
     for (const member of this.#members.values()) {
       const limit = member.status === 'failed' ? this.#options.reconnectTimeoutMs : member.status === 'left' ? this.#options.tombstoneTimeoutMs : Infinity;
       if (member.node !== this.swim.table.self && now - member.goneAt > limit) this.#forget(member);
+      if (member.status === 'leaving' && now - member.leavingAt > leavingMaxMs) this.#askWhetherLeaving(member);
     }
+  }
+
+  /**
+   * It still answers pings (else it would count as left by now), although a leave takes seconds: it may never have heard
+   * that somebody said so of it, and so cannot object. Told directly it does, unless it goes.
+   */
+  #askWhetherLeaving(member: MemberState): void {
+    if (member.node === this.swim.table.self) return;
+    const message: SerfLeave = { LTime: member.statusTime, Node: member.name, Prune: member.pruneWhenGone };
+    this.swim.sendDirect(member.node.endpoint, userMessage(encodeSerfMessage(serfType.leave, serfLeaveCodec, message)));
   }
 
   /** Now and then one failed member is tried again; the more are alive, the less often each of them tries. */
@@ -441,7 +482,7 @@ export class Serf implements SwimDelegate {
 
   /** Where each member is told directly, one gossip round more is enough; else the message must have gone round. */
   #stepTimeoutMs(): number {
-    return this.swim.fewMembers ? this.#options.timing.gossipIntervalMs : broadcastTimeoutMs;
+    return this.swim.fewMembers ? this.#options.timing.gossipIntervalMs : (this.#options.broadcastTimeoutMs ?? broadcastTimeoutMs);
   }
 
   /** Goes on when the step is done or the time is up, whichever is first. */

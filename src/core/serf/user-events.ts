@@ -10,6 +10,9 @@ import type { SerfEvent } from './types.ts';
 /** Serf's default bound on the name and payload of a user event, and on its encoding (bytes). */
 export const userEventBytesMax = 512;
 
+/** Events that wait for those before them, after a restart: as many as a ring of others can bring, and some. */
+const heldMax = 4096;
+
 interface SeenEvent {
   readonly Name: string;
   readonly Payload: Uint8Array;
@@ -28,9 +31,35 @@ export class UserEvents {
   /** Older ones are not delivered. */
   #minTime = 0;
   #merged = false;
+  /** What comes before the first exchange of state, after a restart that remembers: it waits for what was missed before it. */
+  #held: SerfUserEvent[] | undefined;
 
   constructor(ports: UserEventPorts) {
     this.#ports = ports;
+  }
+
+  /** Events up to this time were told, or are history. */
+  get toldTime(): number {
+    return this.#held === undefined ? this.clock.time - 1 : this.#minTime - 1;
+  }
+
+  /**
+   * This process goes on where another one ended, which had seen events up to this time: those up to it are never told
+   * again, and later ones are told in their order. What comes before the first exchange of state is held back for that;
+   * see `endCatchingUp`.
+   */
+  resumeAfter(time: number): void {
+    this.#minTime = Math.max(this.#minTime, time + 1);
+    this.#merged = true;
+    this.#held = [];
+    this.clock.witness(time);
+  }
+
+  /** Nobody was there to tell what was missed, or has told: what was held back is told now. */
+  endCatchingUp(): void {
+    const held = this.#held;
+    this.#held = undefined;
+    for (const event of (held ?? []).sort((a, b) => a.LTime - b.LTime)) this.#tell(event);
   }
 
   /** Fires an event at everybody, ourselves among them. @throws TroupeError EVENT_TOO_LARGE */
@@ -62,17 +91,28 @@ export class UserEvents {
    * it is remembered, not delivered; unless that join asked for it to be told.
    */
   merge(events: SerfPushPull['Events'], theirTime: number, past: 'history' | 'missed' | 'told'): void {
-    if (past === 'history' || (past === 'missed' && !this.#merged)) this.#minTime = Math.max(this.#minTime, theirTime);
+    // A join that somebody asks for while we still catch up is a way to catch up.
+    const isHistory = this.#held === undefined && (past === 'history' || (past === 'missed' && !this.#merged));
+    if (isHistory) this.#minTime = Math.max(this.#minTime, theirTime);
     this.#merged = true;
     const known = events.filter((slot) => slot !== undefined).sort((a, b) => a.LTime - b.LTime);
     for (const slot of known) for (const event of slot.Events) this.#deliver({ LTime: slot.LTime, Name: event.Name, Payload: event.Payload.slice(), CC: false });
+    this.endCatchingUp();
   }
 
   #deliver(event: SerfUserEvent): boolean {
     this.clock.witness(event.LTime);
     if (event.LTime < this.#minTime) return false;
     if (!this.#ring.add(event.LTime, { Name: event.Name, Payload: event.Payload }, this.clock.time)) return false;
-    this.#ports.emit({ type: 'user', name: event.Name, payload: event.Payload, lamportTime: event.LTime, coalesce: event.CC });
+    if (this.#held === undefined) this.#tell(event);
+    else {
+      this.#held.push(event);
+      if (this.#held.length >= heldMax) this.endCatchingUp();
+    }
     return true;
+  }
+
+  #tell(event: SerfUserEvent): void {
+    this.#ports.emit({ type: 'user', name: event.Name, payload: event.Payload, lamportTime: event.LTime, coalesce: event.CC });
   }
 }
