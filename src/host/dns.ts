@@ -30,20 +30,17 @@ export class HostDns implements Dns {
 async function withResolver<T>(name: string, { servers, signal }: DnsQueryOptions, ask: (resolver: Resolver) => Promise<T>): Promise<T> {
   const resolver = new Resolver({ timeout: tryTimeoutMs, tries: tryCount });
   if (servers !== undefined && servers.length > 0) resolver.setServers(servers.map(formatAddress));
-  const cancel = (): void => resolver.cancel();
-  signal?.addEventListener('abort', cancel, { once: true });
-  try {
-    return await orAborted(signal, name, () => ask(resolver));
-  } finally {
-    signal?.removeEventListener('abort', cancel);
-  }
+  return await orAborted(signal, name, () => ask(resolver), () => resolver.cancel());
 }
 
-async function orAborted<T>(signal: AbortSignal | undefined, name: string, ask: () => Promise<T>): Promise<T> {
+async function orAborted<T>(signal: AbortSignal | undefined, name: string, ask: () => Promise<T>, onAbort?: () => void): Promise<T> {
   const aborted = (): TroupeError => new TroupeError('ABORTED', `gave up asking for the name '${name}'`, { name });
   if (signal?.aborted === true) throw aborted();
   return await new Promise<T>((resolve, reject) => {
-    const abort = (): void => reject(aborted());
+    const abort = (): void => {
+      reject(aborted());
+      onAbort?.();
+    };
     signal?.addEventListener('abort', abort, { once: true });
     ask().then(resolve, (error: unknown) => reject(dnsError(name, error))).finally(() => signal?.removeEventListener('abort', abort));
   });

@@ -44,7 +44,7 @@ export async function readFileIfThere(path: string, bytesMax: number = 16 * 1024
   }
 }
 
-async function syncDirectory(path: string): Promise<void> {
+export async function syncDirectory(path: string): Promise<void> {
   const directory = await open(path, 'r');
   try {
     await directory.sync();

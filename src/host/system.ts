@@ -1,4 +1,6 @@
+import { readFileSync } from 'node:fs';
 import os from 'node:os';
+import type { ProcessFacts, System } from '../ports/system.ts';
 
 /** How many cores this process may use. */
 export function coreCount(): number {
@@ -45,4 +47,47 @@ export function defaultAddress(addresses: readonly InterfaceAddress[] = interfac
 export function isPrivate(host: string): boolean {
   const [a = -1, b = -1] = host.split('.').map(Number);
   return a === 10 || (a === 172 && b >= 16 && b <= 31) || (a === 192 && b === 168) || (a === 100 && b >= 64 && b <= 127);
+}
+
+/** Facts about processes: of this one from Node.js, of others from /proc, where there is one. */
+export const hostSystem: System = {
+  pid: process.pid,
+  process(pid) {
+    return pid === process.pid ? ownFacts() : readProcess(pid);
+  },
+};
+
+const commandLengthMax = 200;
+
+function ownFacts(): ProcessFacts {
+  const { user, system } = process.cpuUsage();
+  return { residentBytes: process.memoryUsage.rss(), cpuMs: (user + system) / 1000, uptimeMs: process.uptime() * 1000, command: [process.execPath, ...process.argv.slice(1)].join(' ').slice(0, commandLengthMax) };
+}
+
+/** Linux counts processor time in hundredths of a second for programs, whatever the kernel's own tick is. */
+const ticksPerSecond = 100;
+
+/** Fields of proc_pid_stat(5). */
+const field = { state: 3, userTicks: 14, systemTicks: 15, startTicks: 22, residentPages: 24 } as const;
+const pageBytes = 4096;
+
+function readProcess(pid: number): ProcessFacts | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    // The second field is the program's name in brackets, which may hold anything, brackets among it.
+    const rest = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    const at = (number: number): string => rest[number - 3] ?? '';
+    if (at(field.state) === 'Z' || at(field.state) === 'X') return undefined;
+    const numberAt = (number: number): number => Number(at(number));
+    const status = readFileSync(`/proc/${pid}/status`, 'latin1');
+    const residentKib = /^VmRSS:\s+(\d+) kB/m.exec(status)?.[1];
+    return {
+      residentBytes: residentKib === undefined ? numberAt(field.residentPages) * pageBytes : Number(residentKib) * 1024,
+      cpuMs: (numberAt(field.userTicks) + numberAt(field.systemTicks)) * (1000 / ticksPerSecond),
+      uptimeMs: Math.max(0, os.uptime() * 1000 - numberAt(field.startTicks) * (1000 / ticksPerSecond)),
+      command: readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').join(' ').trim().slice(0, commandLengthMax),
+    };
+  } catch {
+    return undefined;
+  }
 }

@@ -45,8 +45,8 @@ export class MemberTable {
 
   constructor(context: TableContext) {
     this.#context = context;
-    const { name, advertise, meta } = context.options;
-    this.self = { name, endpoint: advertise, ip: ipToBytes(advertise.host) ?? new Uint8Array(4), meta, versions: ownVersions, incarnation: 1, state: 'alive', stateSince: context.timers.now };
+    const { name, advertise, meta, versions = ownVersions } = context.options;
+    this.self = { name, endpoint: advertise, ip: ipToBytes(advertise.host) ?? new Uint8Array(4), meta, versions, incarnation: 1, state: 'alive', stateSince: context.timers.now };
     this.#byName.set(name, this.self);
     this.#ring.push(this.self);
   }

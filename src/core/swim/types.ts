@@ -74,6 +74,8 @@ export interface SwimOptions {
   readonly membersMax: number;
   /** How long after its death a name may come back at another address (ms). */
   readonly deadNodeReclaimMs: number;
+  /** What this node says that it speaks; default `ownVersions`. */
+  readonly versions?: Uint8Array;
 }
 
 /** Bytes of metadata, and of a name, that are taken from anybody. */
