@@ -107,7 +107,7 @@ export class CellNode {
     this.host.flush();
     this.#armed = false;
     for (const wire of this.wires.values()) {
-      if (wire.open && wire.writer.length > 0) wire.queue.push(wire.writer.take().slice());
+      if (wire.open && wire.writer.size > 0) wire.queue.push(wire.writer.take().slice());
     }
   }
 

@@ -4,12 +4,14 @@
  * it is a serving primary) and by the time (`tick`); answers go to the sinks.
  */
 import { TroupeError } from '../../base/errors.ts';
-import { applyEncoded } from '../store/effect-codec.ts';
+import { applyEncoded, decodeEffect } from '../store/effect-codec.ts';
+import { Effect } from '../store/effect.ts';
 import type { Evaluation } from '../store/evaluate.ts';
 import type { StoreRequest } from '../store/request.ts';
 import type { Table } from '../store/table.ts';
+import { badFrame } from '../wire/frame-reader.ts';
 import type { FrameReader } from '../wire/frame-reader.ts';
-import { effectStart, newLocation, readU32, ReplicaLog } from './log.ts';
+import { effectStart, entryHeaderBytes, newLocation, readU32, ReplicaLog } from './log.ts';
 import { beginFrame, readPosition, ReplicaFrame, writePosition } from './messages.ts';
 import type { CopyAddress, Position } from './messages.ts';
 import { Primary } from './primary.ts';
@@ -57,6 +59,7 @@ export class Copy {
   #ackTo: string | undefined;
   #verifiedSeq = 0;
   readonly #location = newLocation();
+  readonly #effect = new Effect();
 
   constructor(address: CopyAddress, table: Table, evaluation: Evaluation, options: CopyOptions, sink: CopySink) {
     this.address = address;
@@ -268,6 +271,8 @@ export class Copy {
       const length = reader.u32();
       const start = reader.at - 4;
       reader.raw(length);
+      // Looked at before it is kept: what cannot be carried out must not wait in the log for its commit.
+      if (length < entryHeaderBytes - 4 || decodeEffect(reader.bytes, effectStart(start), reader.at, this.#effect) !== reader.at) throw badFrame('an entry in it is longer than its effect');
       const epoch = readU32(reader.bytes, start + 4);
       if (seq <= log.lastSeq) {
         const held = log.epochAt(seq);
