@@ -177,7 +177,7 @@ class Run {
     }
     expect(cell.settle(), `seed ${this.#seed}: does not come to rest: ${JSON.stringify(cell.partition)}`).toBe(true);
     for (let i = 0; this.open.length > 0 && i < 50; i++) {
-      for (const write of [...this.open]) this.#try(write.call);
+      for (const write of this.open) this.#try(write.call);
       expect(cell.settle(), `seed ${this.#seed}`).toBe(true);
       this.#look();
     }

@@ -429,7 +429,7 @@ describe('the last holders', () => {
     const cell = newCell(['n1', 'n2']);
     done(cell, Op.set, 'k', 'v');
     const last = primaryOf(cell).name;
-    for (const name of [...cell.partition.inSync]) cell.closeSession(name, 'silent');
+    for (const name of cell.partition.inSync.slice()) cell.closeSession(name, 'silent');
     expect(cell.partition).toMatchObject({ primary: undefined, lost: false });
     cell.openSession(cell.partition.lastInSync[0]!.name);
     expect(cell.settle()).toBe(true);

@@ -1,0 +1,115 @@
+import { connect } from 'node:net';
+import { afterEach, describe, expect, test } from 'vitest';
+import { HostClock } from '../../src/host/clock.ts';
+import { TcpStreams } from '../../src/host/tcp.ts';
+import { PeerFrame } from '../../src/node/peer-frames.ts';
+import { Peers } from '../../src/node/peers.ts';
+import type { PeerHandlers } from '../../src/node/peers.ts';
+import type { Address } from '../../src/ports/address.ts';
+import { silentLog } from '../../src/ports/log.ts';
+
+interface Side {
+  readonly peers: Peers;
+  readonly address: Address;
+  readonly seen: string[];
+}
+
+const open: Peers[] = [];
+
+async function side(name: string, instance: string, at: Address = { host: '127.0.0.1', port: 0 }): Promise<Side> {
+  const seen: string[] = [];
+  const handlers: PeerHandlers = {
+    onFrame: (from, type, _bytes, start, end) => void seen.push(`frame ${from} ${type} ${end - start}`),
+    onConnected: (peer, other) => void seen.push(`connected ${peer} ${other}`),
+    onDisconnected: (peer) => void seen.push(`disconnected ${peer}`),
+    onIncoming: () => {},
+    onDead: (peer, other) => void seen.push(`dead ${peer} ${other}`),
+    beforeFlush: () => {},
+  };
+  const peers = new Peers({ name, instance, clusterId: () => '' }, new TcpStreams(), new HostClock(), silentLog, handlers);
+  open.push(peers);
+  return { peers, address: await peers.listen(at), seen };
+}
+
+async function until(condition: () => boolean): Promise<void> {
+  for (const deadline = Date.now() + 5000; !condition(); ) {
+    if (Date.now() > deadline) throw new Error('not within 5 s');
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
+
+afterEach(async () => {
+  await Promise.all(open.splice(0).map(async (peers) => await peers.close()));
+});
+
+describe('evidence', () => {
+  test('a process whose port refuses after its connection closed is dead', async () => {
+    const a = await side('a', 'a1');
+    const b = await side('b', 'b1');
+    a.peers.want('b', b.address);
+    await until(() => a.peers.isConnected('b'));
+    await b.peers.close();
+    await until(() => a.seen.includes('dead b b1'));
+    expect(a.seen).toEqual(['connected b b1', 'disconnected b', 'dead b b1']);
+  });
+
+  test('a newer instance at the address is proof of the older one\'s death', async () => {
+    const a = await side('a', 'a1');
+    const b = await side('b', 'b1');
+    a.peers.want('b', b.address);
+    await until(() => a.peers.isConnected('b'));
+    await b.peers.close();
+    await side('b', 'b2', b.address);
+    await until(() => a.seen.includes('connected b b2'));
+    expect(a.seen.filter((line) => line === 'dead b b1')).toHaveLength(1);
+  });
+
+  test('a port that refused from the beginning proves nothing', async () => {
+    const a = await side('a', 'a1');
+    const gone = await side('b', 'b1');
+    await gone.peers.close();
+    a.peers.want('b', gone.address);
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    expect(a.seen).toEqual([]);
+  });
+});
+
+test('frames of one turn arrive in their order', async () => {
+  const a = await side('a', 'a1');
+  const b = await side('b', 'b1');
+  a.peers.want('b', b.address);
+  await until(() => a.peers.isConnected('b'));
+  for (let size = 0; size < 50; size++) {
+    const writer = a.peers.writer('b')!;
+    writer.begin(PeerFrame.raft);
+    writer.raw(new Uint8Array(size * 1000), 0, size * 1000);
+    writer.end();
+  }
+  await until(() => b.seen.length === 50);
+  expect(b.seen).toEqual(Array.from({ length: 50 }, (_, size) => `frame a ${PeerFrame.raft} ${size * 1000}`));
+});
+
+test('rubbish on the port is turned away, costs little, and disturbs nobody', async () => {
+  const a = await side('a', 'a1');
+  const b = await side('b', 'b1');
+  a.peers.want('b', b.address);
+  await until(() => a.peers.isConnected('b'));
+  const before = process.memoryUsage().arrayBuffers;
+  let closed = 0;
+  for (let i = 0; i < 100; i++) {
+    const socket = connect({ host: b.address.host, port: b.address.port });
+    socket.on('error', () => {});
+    socket.on('close', () => closed++);
+    socket.resume();
+    // A frame of nearly the largest size is announced, and as much of it sent as is taken.
+    socket.write(Uint8Array.of(0x03, 0xff, 0xff, 0xff, 1));
+    socket.write(new Uint8Array(64 << 10).fill(i));
+  }
+  await until(() => closed === 100);
+  expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(64 << 20);
+  const writer = a.peers.writer('b')!;
+  writer.begin(PeerFrame.raft);
+  writer.end();
+  await until(() => b.seen.length === 1);
+  expect(a.seen).toEqual(['connected b b1']);
+});
