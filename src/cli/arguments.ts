@@ -1,4 +1,4 @@
-/** Serf's names for flags that have another one here. */
+/** Serf's names for flags that have another one here. `query` has a `--node` of its own. */
 const aliases: Readonly<Record<string, string>> = { node: 'name', 'config-file': 'config', 'retry-join': 'join' };
 
 /** Flags without a value, to which Go's programs accept one: `-coalesce=false`. Of the first kind, `no-` in front turns them off. */
@@ -14,15 +14,16 @@ export function normaliseArguments(words: readonly string[]): string[] {
   const end = words.indexOf('--');
   const mine = end < 0 ? words : words.slice(0, end);
   const rest = end < 0 ? [] : words.slice(end);
-  return [...mine.flatMap(normalise), ...rest];
+  const known = words[0] === 'query' ? {} : aliases;
+  return [...mine.flatMap((word) => normalise(word, known)), ...rest];
 }
 
-function normalise(word: string): string | string[] {
+function normalise(word: string, known: Readonly<Record<string, string>>): string | string[] {
   const match = /^--?([A-Za-z][A-Za-z0-9-]+)(=.*)?$/s.exec(word);
   if (match === null) return word;
   const name = match[1] as string;
   const value = truth[match[2]?.slice(1) ?? ''];
   if (value !== undefined && onByDefault.includes(name)) return value ? `--${name}` : `--no-${name}`;
   if (value !== undefined && offByDefault.includes(name)) return value ? `--${name}` : [];
-  return `--${Object.hasOwn(aliases, name) ? aliases[name] : name}${match[2] ?? ''}`;
+  return `--${Object.hasOwn(known, name) ? known[name] : name}${match[2] ?? ''}`;
 }
