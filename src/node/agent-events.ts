@@ -6,6 +6,9 @@ import type { Gossip, GossipEvent } from './gossip-types.ts';
 
 export type { AgentEvent, MembersEvent } from '../core/serf/agent-event.ts';
 
+/** Events that wait for the first listener: a node that is starting hears at once what it missed. */
+const earlyMax = 4096;
+
 /**
  * The pool's events as event handlers and RPC streams see them: those of members, and user events that allow it, are held
  * back for a moment and told together, as Serf does. Queries are told at once.
@@ -16,6 +19,8 @@ export class AgentEvents {
   readonly #users: UserCoalescer;
   readonly #listeners = new Set<(event: AgentEvent) => void>();
   readonly #stop: () => void;
+  /** What came before anybody listened. */
+  #early: AgentEvent[] = [];
   #timer: Timer | undefined;
   #armedFor = Infinity;
   #closed = false;
@@ -30,9 +35,10 @@ export class AgentEvents {
     this.#arm();
   }
 
-  /** Listeners are called in order and must not throw. Returns the way to stop. */
+  /** Listeners are called in order and must not throw; the first is told what came before it. Returns the way to stop. */
   onEvent(listener: (event: AgentEvent) => void): () => void {
     this.#listeners.add(listener);
+    for (const event of this.#early.splice(0)) listener(event);
     return () => void this.#listeners.delete(listener);
   }
 
@@ -81,6 +87,7 @@ export class AgentEvents {
   }
 
   #tell(event: AgentEvent): void {
+    if (this.#listeners.size === 0 && this.#early.length < earlyMax) this.#early.push(event);
     for (const listener of this.#listeners) listener(event);
   }
 }

@@ -18,6 +18,26 @@ const gossip = z.strictObject({
   profile: oneOf('lan', 'wan', 'local').optional(),
   encrypt: z.union([keyValue, z.array(keyValue).min(1)]).describe('a key in base64, or a list of keys').optional(),
   compression: yesOrNo.optional(),
+  interface: text.optional(),
+  keyringFile: text.optional(),
+  reconnectIntervalMs: milliseconds(100).optional(),
+  reconnectTimeoutMs: milliseconds(1000).optional(),
+  tombstoneTimeoutMs: milliseconds(1000).optional(),
+  broadcastTimeoutMs: milliseconds(100).optional(),
+  coordinates: yesOrNo.optional(),
+  nameResolution: yesOrNo.optional(),
+  protocol: whole(3, 5, 'a protocol').optional(),
+});
+
+const snapshot = z.strictObject({
+  file: text,
+  rejoin: yesOrNo.optional(),
+});
+
+const joining = z.strictObject({
+  intervalMs: milliseconds(10).optional(),
+  attemptsMax: whole(0, 1_000_000).optional(),
+  replay: yesOrNo.optional(),
 });
 
 const sync = z.strictObject({
@@ -64,6 +84,9 @@ export const configSchema: z.ZodType<ConfigFile, ConfigInput> = z.strictObject({
   gossip: gossip.optional(),
   peer: addressValue({}).optional(),
   join: z.array(addressValue({ defaultPort: gossipPort, name: true })).max(256).describe('a list of at most 256 addresses').optional(),
+  joining: joining.optional(),
+  snapshot: snapshot.optional(),
+  tagsFile: text.optional(),
   discovery: discoverySchema.optional(),
   bootstrap: z.strictObject({ expect: whole(0, 1024) }).optional(),
   sync: sync.optional(),
@@ -82,5 +105,6 @@ export const configSchema: z.ZodType<ConfigFile, ConfigInput> = z.strictObject({
   storage: yesOrNo.optional(),
   timing: timing.optional(),
   leaveOnTerminate: yesOrNo.optional(),
+  leaveOnInterrupt: yesOrNo.optional(),
   log: z.strictObject({ level: oneOf('trace', 'debug', 'info', 'warn', 'error').optional() }).optional(),
 });

@@ -24,6 +24,40 @@ export interface ConfigShape<A, K, S, D> {
     encrypt?: K | K[] | undefined;
     /** Default true. */
     compression?: boolean | undefined;
+    /** Name of the network interface whose address to bind to, with `bind`'s port. Default: by `bind`. */
+    interface?: string | undefined;
+    /** File of the keys instead of `encrypt`: a JSON list of base64, the first encrypts. Rewritten when the cluster's keys change. */
+    keyringFile?: string | undefined;
+    /** A failed member is tried again, by somebody, about this often (ms). Default 5000, wan 15000. */
+    reconnectIntervalMs?: number | undefined;
+    /** A failed member is forgotten after this long (ms). Default 24 h. */
+    reconnectTimeoutMs?: number | undefined;
+    /** A member that left is forgotten after this long (ms). Default 24 h. */
+    tombstoneTimeoutMs?: number | undefined;
+    /** Longest wait for each step of a leave in a large pool (ms). Default 5000. */
+    broadcastTimeoutMs?: number | undefined;
+    /** Estimate round-trip times. Default true. */
+    coordinates?: boolean | undefined;
+    /** Of two nodes with one name, the one that most others do not know gives way. Default true. */
+    nameResolution?: boolean | undefined;
+    /** Serf's protocol that this node says it speaks, 3 to 5. Default 5. */
+    protocol?: number | undefined;
+  } | undefined;
+  /** Serf's snapshot: who was there and which events were seen, for the next start. Default: none is kept. */
+  snapshot?: {
+    file: string;
+    /** Go back to the cluster at the next start even after a leave. Default false. */
+    rejoin?: boolean | undefined;
+  } | undefined;
+  /** JSON file in which this node's tags are kept when they change at run time. Not together with `tags`. Default none. */
+  tagsFile?: string | undefined;
+  joining?: {
+    /** Between two tries of the addresses of `join` while nobody answers (ms). Default 1000. */
+    intervalMs?: number | undefined;
+    /** Stop with an error after so many tries in vain; 0: never. Default 0. */
+    attemptsMax?: number | undefined;
+    /** User events from before the join are told. Default false. */
+    replay?: boolean | undefined;
   } | undefined;
   /** Consensus, replication and calls, TCP. Default: the gossip address, its port + 1. */
   peer?: A | undefined;
@@ -96,6 +130,8 @@ export interface ConfigShape<A, K, S, D> {
   } | undefined;
   /** SIGTERM drains and leaves; false: it stops at once. Default true. */
   leaveOnTerminate?: boolean | undefined;
+  /** SIGINT drains and leaves; false: it stops at once. Default true. */
+  leaveOnInterrupt?: boolean | undefined;
   log?: { /** Default info. */ level?: LogLevel | undefined } | undefined;
 }
 

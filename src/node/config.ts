@@ -11,6 +11,7 @@ import type { ConfigProblem } from './config-problems.ts';
 import { configSchema, gossipPort, httpPort, rpcPort } from './config-schema.ts';
 import type { ConfigApp, ConfigFile, ConfigKeyspace } from './config-shape.ts';
 import { nameProblem } from './config-values.ts';
+import { isMapping, mergeConfigs, readSerfKeys } from './serf-config.ts';
 import { parseHandler } from './event-handlers.ts';
 import type { EventHandler } from './event-handlers.ts';
 import type { AppConfig, NodeOptions } from './node-types.ts';
@@ -28,8 +29,14 @@ export interface AgentConfig {
   /** Where the list of live nodes is kept for other programs; undefined: nowhere. */
   readonly liveNodes: { readonly file: string } | undefined;
   readonly discovery: DiscoveryConfig;
+  /** What a Serf agent keeps in files. */
+  readonly files: FilesConfig;
+  /** Bind to the address of this network interface. */
+  readonly interface: string | undefined;
   /** SIGTERM drains and leaves; false: it stops at once. */
   readonly leaveOnTerminate: boolean;
+  /** The same for SIGINT. */
+  readonly leaveOnInterrupt: boolean;
   readonly logLevel: LogLevel;
 }
 
@@ -45,6 +52,12 @@ export interface RpcConfig {
   readonly auth: string | undefined;
   /** Somebody asked for this address: if it cannot be had, that is an error, and not only a warning. */
   readonly explicit: boolean;
+}
+
+export interface FilesConfig {
+  readonly snapshot: { readonly path: string; readonly rejoin: boolean } | undefined;
+  readonly tags: string | undefined;
+  readonly keyring: string | undefined;
 }
 
 export interface HandlersConfig {
@@ -67,6 +80,8 @@ export interface ConfigSource {
   readonly text?: string;
   /** Where `text` comes from, for error messages. Default 'the configuration'. */
   readonly file?: string;
+  /** Instead of `text` and `file`: several, merged in this order; see mergeConfigs. */
+  readonly files?: readonly { readonly text: string; readonly file: string }[];
   /** The same as an object, for programs; used when there is no text. */
   readonly object?: unknown;
   readonly overrides?: readonly ConfigOverride[];
@@ -82,18 +97,31 @@ export interface ConfigSource {
  * @throws TroupeError BAD_CONFIG that lists every problem, one per line, each with its place; `fields.problems` has them apart
  */
 export function readConfig(source: ConfigSource): AgentConfig {
-  const where = source.file ?? 'the configuration';
-  const written = source.text === undefined ? (source.object ?? {}) : parseText(source.text, where);
-  if (!isMapping(written)) throw badConfig([`${where}: expected a mapping of keys to values`]);
-  const raw = merge(written, source.overrides ?? []);
-  const said = (problem: ConfigProblem): string => `${placeOf(problem.path, source.overrides ?? [], where)}: ${problem.message}`;
+  const files = filesOf(source).map(({ file, written }) => {
+    if (!isMapping(written)) throw badConfig([`${file}: expected a mapping of keys to values`]);
+    return { file, ...readSerfKeys(written) };
+  });
+  const raw = merge(files.reduce<Record<string, unknown>>((sum, { config }) => mergeConfigs(sum, config), {}), source.overrides ?? []);
+  const said = (problem: ConfigProblem): string => `${placeOf(problem.path, source.overrides ?? [], files)}: ${problem.message}`;
 
-  const early = nameProblems(raw);
+  const early = [...files.flatMap(({ problems }) => problems), ...nameProblems(raw)];
   const parsed = configSchema.safeParse(raw);
   if (!parsed.success) throw badConfig([...early, ...problemsOf(parsed.error.issues, configSchema, raw)].map(said));
   const problems = [...early, ...contradictions(parsed.data, source.defaultName)];
   if (problems.length > 0) throw badConfig(problems.map(said));
   return assemble(parsed.data, source);
+}
+
+interface ReadFile {
+  readonly file: string;
+  readonly config: Readonly<Record<string, unknown>>;
+  readonly keys: ReadonlyMap<string, string>;
+}
+
+function filesOf(source: ConfigSource): { readonly file: string; readonly written: unknown }[] {
+  if (source.files !== undefined) return source.files.map(({ text, file }) => ({ file, written: parseText(text, file) }));
+  const file = source.file ?? 'the configuration';
+  return [{ file, written: source.text === undefined ? (source.object ?? {}) : parseText(source.text, file) }];
 }
 
 function badConfig(problems: readonly string[]): TroupeError {
@@ -115,10 +143,6 @@ function lineOf(text: string, position: number): number {
   return text.slice(0, position).split('\n').length;
 }
 
-function isMapping(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
 /** A copy of the file's content with the flags' values in their places. */
 function merge(written: Record<string, unknown>, overrides: readonly ConfigOverride[]): Record<string, unknown> {
   const result = { ...written };
@@ -136,10 +160,23 @@ function merge(written: Record<string, unknown>, overrides: readonly ConfigOverr
   return result;
 }
 
-/** The flag, if one said it; else the file and the path of the key. */
-function placeOf(path: readonly (string | number)[], overrides: readonly ConfigOverride[], where: string): string {
+/** The flag, if one said it; else the file and the path of the key, in Serf's terms if it was written in them. */
+function placeOf(path: readonly (string | number)[], overrides: readonly ConfigOverride[], files: readonly ReadFile[]): string {
   const flag = overrides.findLast((each) => each.value !== undefined && each.path.every((part, index) => path[index] === part));
-  return flag === undefined ? (path.length === 0 ? where : `${where}: ${formatPath(path)}`) : flag.flag;
+  if (flag !== undefined) return flag.flag;
+  const name = formatPath(path);
+  const said = files.findLast(({ config, keys }) => keys.has(name) || hasPath(config, path)) ?? files.findLast(({ config }) => hasPath(config, path.slice(0, 1))) ?? files.at(-1);
+  const where = said?.file ?? 'the configuration';
+  return path.length === 0 ? where : `${where}: ${said?.keys.get(name) ?? name}`;
+}
+
+function hasPath(config: unknown, path: readonly (string | number)[]): boolean {
+  let current = config;
+  for (const part of path) {
+    if (typeof current !== 'object' || current === null || !Object.hasOwn(current, part)) return false;
+    current = (current as Record<string | number, unknown>)[part];
+  }
+  return path.length > 0;
 }
 
 /** Looked at before the schema is: a record of the schema would drop `__proto__` without a word. */
@@ -162,6 +199,8 @@ function contradictions(config: ConfigFile, defaultName: string): ConfigProblem[
     const problem = nameProblem(defaultName);
     if (problem !== undefined) add(['name'], `is missing, and the host's name will not do: ${problem}`);
   }
+  if (config.tagsFile !== undefined && Object.keys(config.tags ?? {}).length > 0) add(['tags'], 'tags and tagsFile exclude each other: put them into the file, as a JSON mapping of names to text');
+  if (config.gossip?.keyringFile !== undefined && config.gossip.encrypt !== undefined) add(['gossip', 'encrypt'], 'encrypt and keyringFile exclude each other: put the key into the file, as a JSON list of base64');
   if (config.bootstrap !== undefined && config.sync !== undefined) add(['sync'], 'bootstrap and sync exclude each other: both say when a cluster is founded');
   for (const [name, keyspace] of Object.entries(config.keyspaces ?? {})) {
     const replicas = keyspace.replicas ?? keyspaceDefaults.replicas;
@@ -237,10 +276,19 @@ function assemble(config: ConfigFile, source: ConfigSource): AgentConfig {
     },
     liveNodes: config.liveNodes === undefined ? undefined : { file: source.resolvePath(config.liveNodes.file) },
     discovery: config.discovery === undefined ? { waitJoinedMs: 0, topologies: [] } : withPaths(config.discovery, source.resolvePath),
+    files: {
+      snapshot: config.snapshot === undefined ? undefined : { path: source.resolvePath(config.snapshot.file), rejoin: config.snapshot.rejoin ?? false },
+      tags: config.tagsFile === undefined ? undefined : source.resolvePath(config.tagsFile),
+      keyring: config.gossip?.keyringFile === undefined ? undefined : source.resolvePath(config.gossip.keyringFile),
+    },
+    interface: config.gossip?.interface,
     leaveOnTerminate: config.leaveOnTerminate ?? true,
+    leaveOnInterrupt: config.leaveOnInterrupt ?? true,
     logLevel: config.log?.level ?? 'info',
   };
 }
+
+const tuning = ['reconnectIntervalMs', 'reconnectTimeoutMs', 'tombstoneTimeoutMs', 'broadcastTimeoutMs', 'coordinates', 'nameResolution', 'protocol'] as const;
 
 function nodeOptions(config: ConfigFile, source: ConfigSource): NodeOptions {
   const { gossip, timing } = config;
@@ -253,6 +301,7 @@ function nodeOptions(config: ConfigFile, source: ConfigSource): NodeOptions {
       profile: gossip?.profile ?? (config.dev === true ? 'local' : 'lan'),
       ...(keys === undefined ? {} : { keys }),
       ...(gossip?.compression === undefined ? {} : { compression: gossip.compression }),
+      ...Object.fromEntries(tuning.flatMap((key) => (gossip?.[key] === undefined ? [] : [[key, gossip[key]]]))),
     },
     ...(config.peer === undefined ? {} : { peer: config.peer }),
     tags: config.tags ?? {},
@@ -268,6 +317,9 @@ function nodeOptions(config: ConfigFile, source: ConfigSource): NodeOptions {
     apps: Object.entries(config.apps ?? {}).map(([name, app]) => appConfig(name, app, source.resolvePath)),
     ...(config.memcached === undefined ? {} : { memcached: { bind: config.memcached.bind, keyspace: config.memcached.keyspace ?? 'default' } }),
     join: distinct(config.join ?? []),
+    ...(config.joining?.intervalMs === undefined ? {} : { joinIntervalMs: config.joining.intervalMs }),
+    ...((config.joining?.attemptsMax ?? 0) === 0 ? {} : { joinAttemptsMax: config.joining?.attemptsMax as number }),
+    ...(config.joining?.replay === undefined ? {} : { replayOnJoin: config.joining.replay }),
     ...(timing?.healAfterMs === undefined ? {} : { healAfterMs: timing.healAfterMs }),
     ...(timing?.requestTimeoutMs === undefined ? {} : { requestTimeoutMs: timing.requestTimeoutMs }),
     version: source.version,

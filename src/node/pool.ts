@@ -17,6 +17,13 @@ const healEveryMs = 10_000;
 export interface PoolSurroundings {
   readonly self: string;
   readonly join: readonly Address[];
+  /** Between two tries while nobody answers (ms); default 1000. */
+  readonly joinIntervalMs?: number | undefined;
+  /** After so many tries in vain the node gives up; default never. */
+  readonly joinAttemptsMax?: number | undefined;
+  /** User events from before the join are told; default false. */
+  readonly replayOnJoin?: boolean | undefined;
+  joinFailed(error: TroupeError): void;
   map(): ClusterMap;
   isClosed(): boolean;
   /** Another live node has this one's name. */
@@ -97,18 +104,28 @@ export class Pool {
 
   /** Joins until somebody answers, and looks again now and then for nodes of the cluster that gossip has lost. Ends with the node. */
   async keepJoined(): Promise<void> {
-    let nextHeal = 0;
+    const { joinIntervalMs = joinEveryMs, joinAttemptsMax = Infinity, replayOnJoin: replay = false } = this.#around;
+    let next = { join: 0, heal: 0 };
+    let triesInVain = 0;
+    let wasJoined = false;
     while (!this.#around.isClosed()) {
       const now = this.#clock.now();
       const alive = this.#gossip.members().filter((member) => member.status === 'alive');
       const lonely = alive.length <= 1;
-      if (lonely || now >= nextHeal) {
-        nextHeal = now + healEveryMs;
+      wasJoined ||= !lonely;
+      if (now >= (lonely ? next.join : next.heal)) {
+        next = { join: now + joinIntervalMs, heal: now + healEveryMs };
         const targets = this.#missing(alive.map((member) => member.address));
-        if (targets.length > 0) this.#noteJoin(lonely, await this.#gossip.join(targets));
+        if (targets.length > 0) {
+          // Who was there already has missed what happened elsewhere; for who comes it is history.
+          const result = await this.#gossip.join(targets, undefined, wasJoined ? { rejoin: true } : { replay });
+          this.#noteJoin(lonely, result);
+          triesInVain = result.joined > 0 || !lonely ? 0 : triesInVain + 1;
+          if (triesInVain >= joinAttemptsMax && !wasJoined) return this.#around.joinFailed(new TroupeError('JOIN_FAILED', `nobody could be joined in ${triesInVain} tries, which is the limit: ${this.#complaint}`, { tries: triesInVain }));
+        }
       }
       await new Promise<void>((resolve) => {
-        this.#clock.at(this.#clock.now() + joinEveryMs, resolve);
+        this.#clock.at(this.#clock.now() + Math.min(joinEveryMs, joinIntervalMs), resolve);
       });
     }
   }
