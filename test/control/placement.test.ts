@@ -16,14 +16,14 @@ function spread(names: readonly string[], nodes: readonly PlacementNode[]): numb
 }
 
 describe('placement', () => {
-  test('copies are on different nodes, and loads differ by at most one', () => {
+  test('copies are on different nodes; their numbers differ by at most one, those of primaries by two', () => {
     fc.assert(fc.property(fc.integer({ min: 1, max: 12 }), fc.integer({ min: 1, max: 5 }), fc.constantFrom(16, 64, 128), fc.string({ maxLength: 5 }), (count, replicas, partitions, name) => {
       const nodes = nodesOf(count);
       const placement = desiredPlacement(name, partitions, replicas, nodes);
       expect(desiredPlacement(name, partitions, replicas, nodes.toReversed()).map((copies) => copies.toSorted())).toEqual(placement.map((copies) => copies.toSorted()));
       for (const copies of placement) expect(new Set(copies).size).toBe(Math.min(replicas, count));
       expect(spread(placement.flat(), nodes), 'copies').toBeLessThanOrEqual(1);
-      expect(spread(placement.map((copies) => copies[0]!), nodes), 'primaries').toBeLessThanOrEqual(1);
+      expect(spread(placement.map((copies) => copies[0]!), nodes), 'primaries').toBeLessThanOrEqual(2);
     }), { numRuns: 150 });
   });
 

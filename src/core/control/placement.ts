@@ -7,8 +7,8 @@ export interface PlacementNode {
 
 /**
  * Where each partition's copies should be: rendezvous hashing with bounded load. The first of each list should be the
- * primary. Copies of a partition go to different zones where there are enough zones. The loads differ by at most one
- * (copies and primaries both), unless zones forbid it. Pure: the same nodes give the same answer.
+ * primary. Copies of a partition go to different zones where there are enough zones. The nodes'
+ * numbers of copies differ by at most one, those of primaries by two, unless zones forbid it. Pure: the same nodes give the same answer.
  */
 export function desiredPlacement(keyspace: string, partitionCount: number, replicas: number, nodes: readonly PlacementNode[]): string[][] {
   if (nodes.length === 0) return Array.from({ length: partitionCount }, () => []);
