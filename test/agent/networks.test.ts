@@ -227,16 +227,19 @@ test.each(['leader', 'other'] as const)('a node is cut off (%s): the majority go
   const rewritten = await Promise.all(keys.map((key) => at(other).put(key, 'new')));
   const tookMs = performance.now() - cutAt;
   expect(rewritten.filter((answer) => answer.status !== 200)).toEqual([]);
-  const stale = await Promise.all(keys.map((key) => at(victim).get(`/v1/kv/default/${key}`)));
+  const [stale, refused] = await Promise.all([
+    Promise.all(keys.map((key) => at(victim).get(`/v1/kv/default/${key}`))), Promise.all(keys.map((key) => at(victim).put(`${key}-minority`, 'x'))),
+  ]);
   for (const answer of stale) {
     expect(answer.text).not.toBe('old');
     expect([503, 504], answer.text).toContain(answer.status);
   }
-  const refused = await Promise.all(keys.map((key) => at(victim).put(`${key}-minority`, 'x')));
   for (const answer of refused) expect([503, 504], answer.text).toContain(answer.status);
   expect((await at(victim).status())?.sessionLive).toBe(false);
   cut(victim, false);
+  const healedAt = performance.now();
   await healthy();
+  const healedMs = performance.now() - healedAt;
   await at(other).ask({ what: 'stop' });
   const result = await load;
   expect(result.failures).toEqual([]);
@@ -246,9 +249,10 @@ test.each(['leader', 'other'] as const)('a node is cut off (%s): the majority go
   for (const [i, answer] of refused.entries()) {
     if (!answer.text.includes('UNKNOWN_OUTCOME')) expect(await at(other).get(`/v1/kv/default/${keys[i]}-minority`), answer.text).toMatchObject({ status: 404 });
   }
-  console.log(`${which} cut off: all ${keys.length} keys were rewritten ${tookMs.toFixed(0)} ms after the cut; longest request of ${result.requests} through the majority ${result.longestMs.toFixed(0)} ms; the minority refused with ${[...new Set(refused.map((answer) => answer.text.slice(0, 120)))].join(' | ')}`);
-  expect(tookMs).toBeLessThan(3000);
-  expect(result.longestMs).toBeLessThan(3000);
+  console.log(`${which} cut off: all ${keys.length} keys were rewritten ${tookMs.toFixed(0)} ms after the cut; longest request of ${result.requests} through the majority ${result.longestMs.toFixed(0)} ms; all well ${healedMs.toFixed(0)} ms after the network was; the minority refused with ${[...new Set(refused.map((answer) => answer.text.slice(0, 120)))].join(' | ')}`);
+  // 1.3 s on a machine with nothing else to do; the time that a starved one needs is bounded by the requests' own limit.
+  expect(tookMs).toBeLessThan(timing.requestTimeoutMs);
+  expect(result.longestMs).toBeLessThan(timing.requestTimeoutMs);
 });
 
 test('two nodes do not reach each other, and both reach the third: zeros through the third', async (context) => {
