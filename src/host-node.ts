@@ -11,7 +11,7 @@ import { LmdbDisk } from './host/lmdb-disk.ts';
 import { MemoryDisk } from './ports/memory-disk.ts';
 import { HostProcesses } from './host/processes.ts';
 import { createRandom } from './host/random.ts';
-import { defaultAddress } from './host/system.ts';
+import { defaultAddress, hostSystem } from './host/system.ts';
 import { TcpStreams } from './host/tcp.ts';
 import { TlsPskStreams } from './host/tls-psk.ts';
 import { UdpDatagrams } from './host/udp.ts';
@@ -23,6 +23,7 @@ import { LiveNodesFile } from './node/live-nodes.ts';
 import { startHttp } from './frontends/http/server.ts';
 import { NodeHttpServer } from './host/http-server.ts';
 import { backendOf } from './http-backend.ts';
+import { surroundingProcesses } from './surrounding-processes.ts';
 import { startSerfSide } from './serf-side.ts';
 import type { SerfSide } from './serf-side.ts';
 import type { EventHandlers } from './node/event-handlers.ts';
@@ -79,6 +80,7 @@ export async function startOnHost(config: AgentConfig, log: Log, directory: stri
       datagrams: new UdpDatagrams(),
       cipher: aesGcmCipher,
       processes: new HostProcesses(),
+      system: hostSystem,
       loadModule: (specifier) => loadModule(specifier, directory),
     });
     // A fail-over should not have to wait for the file system, and a module that cannot be loaded should be known before.
@@ -99,6 +101,8 @@ export async function startOnHost(config: AgentConfig, log: Log, directory: stri
     serf = await startSerfSide(node, config, { clock, streams, log });
     discovery = startDiscovery(config.discovery, node.gossip, clock, log);
     const { waitJoinedMs } = config.discovery;
+    const around = { http, serf, discovery, liveNodes, liveNodesFile: config.liveNodes?.file };
+    node.showInPs(() => surroundingProcesses(around));
     if (waitJoinedMs > 0 && (await discovery.joined(waitJoinedMs)) === 'timeout') log.warn('no other node was found in time: this node starts without, and goes on looking', { waitJoinedMs });
     return { node, clock, httpAddress: http?.address, rpcAddress: serf.rpcAddress, handlers: serf.handlers, standsAlone, release };
   } catch (error) {

@@ -22,6 +22,7 @@ export function backendOf(node: Node, options: BackendOptions): HttpBackend {
     },
     status: () => node.status(),
     partitions: () => node.partitions(),
+    ps: (name) => node.ps(name),
     app: (name, action) => node.app(name, action),
     drainNode: (name, on) => node.drainNode(name, on),
     forgetNode: (name) => node.forgetNode(name),

@@ -19,6 +19,7 @@ export type { ConfigApp, ConfigKeyspace } from './node/config-shape.ts';
 export type { ConfigInput } from './node/config.ts';
 export type { Gossip, GossipEvent, Member, MemberStatus } from './node/gossip-types.ts';
 export type { AppView, Keyspace, Node, NodeStatus, NodeView, PartitionView, StoreEntry, WriteOptions } from './node/node-types.ts';
+export type { NodeProcesses, ProcessDraft, ProcessView } from './node/ps.ts';
 export type { Address } from './ports/address.ts';
 export type { Log, LogLevel } from './ports/log.ts';
 

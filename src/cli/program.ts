@@ -12,6 +12,7 @@ import { forceLeaveCommand, joinCommand, leaveCommand, votersCommand } from './m
 import { monitorCommand } from './monitor.ts';
 import { drainCommand, maintenanceCommand, nodesCommand } from './nodes.ts';
 import { partitionsCommand } from './partitions.ts';
+import { psCommand } from './ps.ts';
 import { queryCommand } from './query.ts';
 import { reachabilityCommand } from './reachability.ts';
 import { rttCommand } from './rtt.ts';
@@ -28,7 +29,7 @@ export function program(): Command {
     .showHelpAfterError('(troupe --help, or troupe VERB --help, tells more)')
     .enablePositionalOptions();
   for (const verb of [
-    agentCommand(), statusCommand(), nodesCommand(), partitionsCommand(), appsCommand(), kvCommand(), membersCommand(), joinCommand(), leaveCommand(),
+    agentCommand(), statusCommand(), nodesCommand(), partitionsCommand(), psCommand(), appsCommand(), kvCommand(), membersCommand(), joinCommand(), leaveCommand(),
     forceLeaveCommand(), eventCommand(), queryCommand(), tagsCommand(), keysCommand(), monitorCommand(), infoCommand(), reachabilityCommand(), rttCommand(), drainCommand(), maintenanceCommand(), votersCommand(), keygenCommand(), versionCommand(),
   ]) troupe.addCommand(verb);
   return troupe;

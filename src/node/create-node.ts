@@ -11,6 +11,7 @@ import type { MemcachedServer } from '../frontends/memcached/server.ts';
 import type { Address } from '../ports/address.ts';
 import type { Database } from '../ports/disk.ts';
 import type { Log } from '../ports/log.ts';
+import { unknownSystem } from '../ports/system.ts';
 import { handoverBytesMax } from './app-instance.ts';
 import { appDigest, AppsRunner } from './apps-runner.ts';
 import { Bootstrap } from './bootstrap.ts';
@@ -31,6 +32,8 @@ import { PeerFrame } from './peer-frames.ts';
 import { Peers } from './peers.ts';
 import { Pool } from './pool.ts';
 import { isGoodName } from './registration.ts';
+import { ProcessBoard } from './ps.ts';
+import type { NodeProcesses, ProcessDraft } from './ps.ts';
 import type { Registration } from './registration.ts';
 import { KeyspaceRouter, Requests } from './router.ts';
 import { SessionClient } from './session-client.ts';
@@ -92,6 +95,7 @@ class TroupeNode implements Node {
   #requests: Requests | undefined;
   #apps: AppsRunner | undefined;
   #memcached: MemcachedServer | undefined;
+  #processes!: ProcessBoard;
   #peerAddress: Address = { host: '', port: 0 };
   readonly #routers = new Map<string, KeyspaceRouter>();
   readonly #mapListeners = new Set<(map: ClusterMap) => void>();
@@ -163,6 +167,8 @@ class TroupeNode implements Node {
     this.#options.onGossip?.(this.#gossip);
     this.#pool = new Pool({
       self: this.name, join: this.#options.join, map: () => this.#map, isClosed: () => this.#isClosed,
+      ...pick(this.#options, 'joinIntervalMs', 'joinAttemptsMax', 'replayOnJoin'),
+      joinFailed: (error) => this.#fail(error),
       // A member keeps what it has; whoever never had the name must look for another.
       nameLost: (error) => {
         if (!this.#wasReady) this.#fail(error);
@@ -204,6 +210,7 @@ class TroupeNode implements Node {
       },
     });
     this.#calls = new Calls(this.#peers, clock, random.uint32());
+    this.#openProcesses();
     this.#calls.handle('register', async (_from, payload) => await this.#registerOther(payload as Registration));
     this.#calls.handle('command', async (_from, payload) => await this.#commandFromOther(payload as Command));
     this.#calls.handle('in-sync', async (_from, payload) => this.#commands.leaderOrThrow().inSync(payload as InSyncChange[]));
@@ -213,6 +220,17 @@ class TroupeNode implements Node {
     this.#calls.handle('promise', async (from, payload) => this.#bootstrap?.promise(from, payload as string) ?? false);
     this.#calls.handle('handover', async (_from, payload) => this.#apps?.handover(...(payload as [string, number])) ?? null);
     this.#calls.handle('transfer-leadership', async (_from, payload) => this.#commands.transferFromHere(payload as string | null));
+  }
+
+  #openProcesses(): void {
+    this.#processes = new ProcessBoard({
+      self: this.name, version: this.#options.version, system: this.#ports.system ?? unknownSystem, calls: this.#calls,
+      parts: () => this.#session === undefined ? undefined : ({
+        map: this.#map, sessionLive: this.#session.hasRights(this.#ports.clock.now()), peerAddress: this.#peerAddress, peers: this.#peers, gossip: this.gossip,
+        consensus: this.#consensus as Consensus, store: this.#store as StoreHost, requests: this.#requests as Requests, apps: this.#apps as AppsRunner,
+        memcached: this.#memcached === undefined ? undefined : { server: this.#memcached, keyspace: this.#options.memcached?.keyspace ?? '' },
+      }),
+    });
   }
 
   #openStore(): void {
@@ -528,7 +546,13 @@ class TroupeNode implements Node {
       if (isCurrent() && this.#session?.hasRights(this.#ports.clock.now()) === true) return;
       throw new TroupeError('LEASE_LOST', `this instance of app '${config.name}' does not hold the app any more`, { app: config.name });
     };
-    return { name: this.name, config: config.config, keyspace: (name) => new KeyspaceClient(name, this.router(name), () => this.#nowSeconds(), guard) };
+    return {
+      name: this.name, config: config.config,
+      keyspace: (name) => {
+        this.#processes.used(config.name, name);
+        return new KeyspaceClient(name, this.router(name), () => this.#nowSeconds(), guard);
+      },
+    };
   }
 
   #nowSeconds(): number {
@@ -600,6 +624,14 @@ class TroupeNode implements Node {
       name: this.name, version: this.#options.version, map: this.#map, sessionLive: this.#session?.hasRights(this.#ports.clock.now()) === true,
       leader: consensus.leaderName, term: consensus.raft.term, voters: consensus.raft.configuration.voters,
     });
+  }
+
+  async ps(name: string = this.name): Promise<NodeProcesses> {
+    return await this.#processes.of(name);
+  }
+
+  showInPs(source: () => readonly ProcessDraft[]): () => void {
+    return this.#processes.add(source);
   }
 
   partitions(): PartitionView[] {

@@ -10,7 +10,9 @@ import type { Log } from '../ports/log.ts';
 import type { Processes } from '../ports/processes.ts';
 import type { Random } from '../ports/random.ts';
 import type { Streams } from '../ports/streams.ts';
+import type { System } from '../ports/system.ts';
 import type { Gossip, GossipOptions } from './gossip.ts';
+import type { NodeProcesses, ProcessDraft } from './ps.ts';
 
 /** Everything a node needs from the world. The host gives real ones, the simulator its twins; nothing else is used. */
 export interface NodePorts {
@@ -25,6 +27,8 @@ export interface NodePorts {
   readonly disk: Disk;
   readonly cipher: Cipher;
   readonly processes: Processes;
+  /** What `ps` tells of processes; default: nothing. */
+  readonly system?: System;
   readonly log: Log;
   /** Loads the module of an app. */
   readonly loadModule: (specifier: string) => Promise<unknown>;
@@ -226,6 +230,13 @@ export interface Node {
   onMap(listener: (map: ClusterMap) => void): () => void;
   status(): NodeStatus;
   partitions(): PartitionView[];
+  /**
+   * What runs in this node, or in another one of the cluster: services, apps, event handlers, with their processes.
+   * Rejects with NO_SUCH_NODE, NODE_NOT_ACTIVE (no connection to it), CALL_TIMEOUT or DISCONNECTED.
+   */
+  ps(name?: string): Promise<NodeProcesses>;
+  /** Lets something around the node be seen in `ps`, too. Called when somebody asks; must not throw. Returns the way to stop. */
+  showInPs(source: () => readonly ProcessDraft[]): () => void;
   keyspace(name: string): Keyspace;
   /** For frontends. */
   router(keyspace: string): StoreRouter;

@@ -54,6 +54,16 @@ describe('what it tells', () => {
     expect((await ask('GET', '/v1/partitions?keyspace=other')).json).toEqual({ partitions: [{ keyspace: 'other' }] });
   });
 
+  test('ps looks into this node, or the one that is named', async () => {
+    expect((await ask('GET', '/v1/ps')).json).toMatchObject({ node: 'one', processes: [{ name: 'one' }] });
+    expect((await ask('GET', '/v1/ps?node=t%20wo')).json).toMatchObject({ node: 't wo' });
+    expect(backend.calls.slice(-2)).toEqual([['ps', 'one'], ['ps', 't wo']]);
+    backend.fail = new TroupeError('NO_SUCH_NODE', 'there is no node');
+    expect(await ask('GET', '/v1/ps?node=x')).toMatchObject({ status: 404, json: { error: { code: 'NO_SUCH_NODE' } } });
+    backend.fail = new TroupeError('CALL_TIMEOUT', 'no answer');
+    expect(await ask('GET', '/v1/ps?node=x')).toMatchObject({ status: 504, json: { error: { code: 'CALL_TIMEOUT' } } });
+  });
+
   test('what is not there is 404 in the one form of errors', async () => {
     expect(await ask('GET', '/v2/nothing')).toMatchObject({ status: 404, json: { error: { code: 'NOT_FOUND' } } });
   });

@@ -39,6 +39,10 @@ export function fakeBackend(): FakeBackend {
     leave: () => note('leave'),
     forceLeave: (name, prune) => note('forceLeave', name, prune),
     status: () => ({ nodes: [{ name: 'one' }], apps: [{ name: 'wikipedy' }], leader: 'one', term: 3, voters: ['one'], quorum: true, sessionLive: true }),
+    async ps(node = 'one') {
+      await note('ps', node);
+      return { node, version: '1.2.3', processes: [{ name: node }] };
+    },
     partitions: () => [{ keyspace: 'default' }, { keyspace: 'other' }],
     app: (name, action) => note('app', name, action),
     drainNode: (name, on) => note('drainNode', name, on),

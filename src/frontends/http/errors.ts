@@ -20,6 +20,7 @@ const statusOf: Readonly<Record<string, number>> = {
   NO_SESSION: 503,
   TIMEOUT: 504,
   UNKNOWN_OUTCOME: 504,
+  CALL_TIMEOUT: 504,
   OUT_OF_MEMORY: 507,
 };
 
