@@ -62,7 +62,7 @@ export async function servicesOf(resolver: Dns, name: string, options: DnsQueryO
   // One after another in small groups: a thousand targets should not be a thousand questions at once.
   const waiting = [...targets.values()];
   while (waiting.length > 0) {
-    const group = waiting.splice(0, 16);
+    const group = waiting.splice(0, 4);
     const resolved = await Promise.all(group.map((each) => addressesOf(resolver, each.host, each.port, 'a+aaaa', options).catch(nothingIfGone)));
     found.push(...resolved.flat());
   }

@@ -63,7 +63,10 @@ class EtcdSession {
       if (user !== '' && this.#token === undefined) await this.#authenticate(signal);
       await this.#keepRegistered(signal);
       const range = await this.#call('kv/range', { key: toBase64(prefix), range_end: toBase64(afterPrefix(prefix)), limit: String(hostsMax + 1) }, signal);
-      return listAt(range, 'kvs', 'etcd').map((entry) => parseHost(fromBase64(textAt(entry, 'value') ?? ''), 0, 'value'));
+      const entries = listAt(range, 'kvs', 'etcd');
+      // Somebody has taken our key away: the next look registers anew.
+      if (!entries.some((entry) => textAt(entry, 'key') === toBase64(prefix + this.#ports.self.name))) this.#lease = undefined;
+      return entries.map((entry) => parseHost(fromBase64(textAt(entry, 'value') ?? ''), 0, 'value'));
     } catch (error) {
       // Where the others are may have changed, and who we are: begin anew elsewhere.
       this.#token = undefined;

@@ -69,7 +69,8 @@ class GossipSource implements Source {
   #echoAt = -Infinity;
   #openedAt = 0;
   #told = '';
-  #outage = false;
+  /** Since when nothing comes back; undefined while all is well. */
+  #outageAt: number | undefined;
   #stopping: Promise<void> | undefined;
 
   constructor(options: GossipOptions, ports: GossipPorts, sink: Sink) {
@@ -104,7 +105,8 @@ class GossipSource implements Source {
 
   async #tend(): Promise<void> {
     const now = this.#ports.clock.now();
-    const deafMs = this.#options.heartbeatMaxMs * 2 + 1000;
+    // Noticed at the next heartbeat, this is well before the others would count as lost.
+    const deafMs = this.#options.heartbeatMaxMs * 2.5;
     if (this.#socket !== undefined && now - Math.max(this.#echoAt, this.#openedAt) > deafMs) {
       this.#fail(new TroupeError('DISCOVERY_SILENT', `what is sent to ${formatAddress(this.#target)} does not come back: this network does not carry it, or the interface is down`, { target: formatAddress(this.#target) }));
       // The interface may have come back with the group forgotten.
@@ -137,7 +139,7 @@ class GossipSource implements Source {
   }
 
   #fail(error: unknown): void {
-    this.#outage = true;
+    this.#outageAt ??= this.#ports.clock.now();
     this.#sink.failed(error);
   }
 
@@ -163,14 +165,14 @@ class GossipSource implements Source {
     if (result === 'replay') return;
     if (result === 'full') return this.#warnOnce('full', 'too many nodes are heard: further ones do not count');
     if (result === 'new') this.#answerSoon(now);
-    this.#tell();
+    if (result === 'new' || heartbeat.kind === HeartbeatKind.bye) this.#tell();
   }
 
   #heardOurselves(now: number): void {
     this.#echoAt = now;
-    if (!this.#outage) return;
-    this.#outage = false;
-    this.#heard.excuse(now);
+    if (this.#outageAt === undefined) return;
+    this.#heard.excuse(this.#outageAt, now);
+    this.#outageAt = undefined;
     this.#told = '';
     this.#tell();
   }
@@ -187,7 +189,7 @@ class GossipSource implements Source {
 
   #tell(): void {
     // While nothing can be heard, silence says nothing about the others.
-    if (this.#outage) return;
+    if (this.#outageAt !== undefined) return;
     const hosts = this.#heard.present(this.#ports.clock.now());
     const text = hosts.map(formatAddress).sort().join(' ');
     if (text === this.#told) return;

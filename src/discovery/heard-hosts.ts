@@ -48,9 +48,11 @@ export class HeardHosts {
     return [...found.values()];
   }
 
-  /** After a time in which nothing could be heard: nobody is to be blamed for that. */
-  excuse(now: number): void {
-    for (const [name, sender] of this.#senders) if (!sender.gone) this.#senders.set(name, { ...sender, heardAt: now });
+  /** Nothing could be heard since `sinceMs`: whoever was present then is not to blame for the silence. */
+  excuse(sinceMs: number, now: number): void {
+    for (const [name, sender] of this.#senders) {
+      if (!sender.gone && sinceMs - sender.heardAt <= this.#options.lossMs) this.#senders.set(name, { ...sender, heardAt: now });
+    }
   }
 
   /** One address is one process: an earlier one that spoke from there has ended. */

@@ -15,7 +15,7 @@ export function parseHostLines(text: string, defaultPort: number): Address[] {
   let number = 0;
   for (const line of text.split('\n')) {
     number++;
-    const content = line.replace(/[#%].*$/, '').trim();
+    const content = line.replace(/[#%][^]*$/, '').trim();
     if (content === '') continue;
     const erlang = /^'([^']*)'\.$/.exec(content);
     hosts.push(parseHost(erlang?.[1] ?? content, defaultPort, `line ${number}`));

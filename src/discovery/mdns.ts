@@ -60,7 +60,8 @@ class MdnsSource implements Source {
   #questionId = 0;
   #echoAt = -Infinity;
   #openedAt = 0;
-  #outage = false;
+  /** Since when nothing comes back; undefined while all is well. */
+  #outageAt: number | undefined;
   #told = '';
 
   constructor(options: MdnsOptions, ports: MdnsPorts, sink: Sink) {
@@ -92,7 +93,7 @@ class MdnsSource implements Source {
 
   async #tend(): Promise<void> {
     const now = this.#ports.clock.now();
-    if (this.#asker !== undefined && now - Math.max(this.#echoAt, this.#openedAt) > this.#options.pollMs * 1.5 + 1000) {
+    if (this.#asker !== undefined && now - Math.max(this.#echoAt, this.#openedAt) > this.#options.pollMs * 1.5) {
       this.#fail(new TroupeError('DISCOVERY_SILENT', `what is sent to ${formatAddress(group)} does not come back: this network does not carry it, or the interface is down`, { target: formatAddress(group) }));
       await this.#close();
     }
@@ -126,7 +127,7 @@ class MdnsSource implements Source {
   }
 
   #fail(error: unknown): void {
-    this.#outage = true;
+    this.#outageAt ??= this.#ports.clock.now();
     this.#sink.failed(error);
   }
 
@@ -149,9 +150,9 @@ class MdnsSource implements Source {
   #heardOurselves(): void {
     const now = this.#ports.clock.now();
     this.#echoAt = now;
-    if (!this.#outage) return;
-    this.#outage = false;
-    this.#heard.excuse(now);
+    if (this.#outageAt === undefined) return;
+    this.#heard.excuse(this.#outageAt, now);
+    this.#outageAt = undefined;
     this.#told = '';
     this.#tell();
   }
@@ -184,7 +185,7 @@ class MdnsSource implements Source {
   }
 
   #tell(): void {
-    if (this.#outage) return;
+    if (this.#outageAt !== undefined) return;
     const hosts = this.#heard.present(this.#ports.clock.now());
     const told = hosts.map(formatAddress).sort().join(' ');
     if (told === this.#told) return;

@@ -58,6 +58,8 @@ interface Host {
   attempt: AbortController | undefined;
 }
 
+/** Of a name with more addresses, this many are tried at a time. */
+const addressesMax = 8;
 const lookEveryMs = 250;
 const retryMinMs = 250;
 const attemptTimeoutMs = 10_000;
@@ -243,7 +245,7 @@ export class Topology {
   /** A name may stand for several addresses of one host, or of many. Undefined: at least one answered. */
   async #connectAny(targets: readonly Address[], signal: AbortSignal): Promise<string | undefined> {
     if (targets.length === 0) return 'the name has no address';
-    const results = await Promise.all(targets.slice(0, attemptsMax).map((each) => this.#hooks.connect(each, signal)));
+    const results = await Promise.all(targets.slice(0, addressesMax).map((each) => this.#hooks.connect(each, signal)));
     const failure = results.find((each) => !each.ok);
     return results.some((each) => each.ok) || failure === undefined || failure.ok ? undefined : failure.reason;
   }
