@@ -54,6 +54,7 @@ export class Queries {
   readonly #pending = new Map<number, Pending>();
   /** Older ones were seen by the process whose place we took. */
   #minTime = 0;
+  #joined = false;
   /** Answers queries that carry Serf's reserved names and are not answered here (key management); undefined: no answer. */
   internalHandler: ((name: string, payload: Uint8Array) => Uint8Array | undefined) | undefined;
 
@@ -124,6 +125,13 @@ export class Queries {
     const known = this.#ports.members().some((member) => member.address.port === relay.port && member.address.host === host);
     if (!known || relay.inner[0] !== serfType.queryResponse) throw new WireError(`a relay to ${host}:${relay.port} was not followed`);
     this.#ports.sendTo({ host, port: relay.port }, relay.inner);
+  }
+
+  /** At the first contact of a fresh process: queries from before have ended, even if somebody still sends them. */
+  joinedAt(theirTime: number): void {
+    if (!this.#joined) this.#minTime = Math.max(this.#minTime, theirTime);
+    this.#joined = true;
+    if (theirTime > 0) this.clock.witness(theirTime - 1);
   }
 
   /** True when it is new. */

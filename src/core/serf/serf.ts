@@ -336,7 +336,7 @@ export class Serf implements SwimDelegate {
     // Their clocks are one past the last message.
     if (remote.LTime > 0) this.clock.witness(remote.LTime - 1);
     if (remote.EventLTime > 0) this.events.clock.witness(remote.EventLTime - 1);
-    if (remote.QueryLTime > 0) this.queries.clock.witness(remote.QueryLTime - 1);
+    this.queries.joinedAt(remote.QueryLTime);
     // The time of a leave is not in the state, but it came after the join.
     for (const Node of remote.LeftMembers) this.#leaveIntent({ LTime: (remote.StatusLTimes.get(Node) ?? 0) + 1, Node, Prune: false });
     const left = new Set(remote.LeftMembers);
