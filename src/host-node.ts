@@ -24,6 +24,7 @@ import { startHttp } from './frontends/http/server.ts';
 import { NodeHttpServer } from './host/http-server.ts';
 import { backendOf } from './http-backend.ts';
 import { surroundingProcesses } from './surrounding-processes.ts';
+import { openSerfFiles } from './serf-files.ts';
 import { startSerfSide } from './serf-side.ts';
 import type { SerfSide } from './serf-side.ts';
 import type { EventHandlers } from './node/event-handlers.ts';
@@ -53,11 +54,24 @@ export interface HostNode {
 export async function startOnHost(config: AgentConfig, log: Log, directory: string): Promise<HostNode> {
   const clock = new HostClock();
   const streams = new TcpStreams();
-  const keys = config.node.gossip.keys ?? [];
-  const peerStreams = keys.length === 0 ? streams : new TlsPskStreams({
+  const kept = await openSerfFiles(config, { clock, random: createRandom(), log });
+  const { keys = [], onKeysChanged } = kept.options.gossip;
+  const tls = keys.length === 0 ? undefined : new TlsPskStreams({
     keys,
     onRejected: (from, detail) => log.warn('turned a peer connection away', { from: formatAddress(from), detail }),
   });
+  const peerStreams = tls ?? streams;
+  const options: NodeOptions = {
+    ...kept.options,
+    gossip: {
+      ...kept.options.gossip,
+      // Peer traffic follows the gossip's keys, or a restarted node that has only the new ones would be turned away.
+      onKeysChanged: (changed) => {
+        tls?.setKeys(changed);
+        onKeysChanged?.(changed);
+      },
+    },
+  };
   const disk = config.data === undefined ? new MemoryDisk() : new LmdbDisk(config.data);
   const files = new HandoverDirectory(config.data === undefined ? undefined : join(config.data, 'handover'));
   let discovery: Topologies | undefined;
@@ -70,11 +84,12 @@ export async function startOnHost(config: AgentConfig, log: Log, directory: stri
     await liveNodes?.close();
     // An answer that is on its way (to the very request to leave) is still sent.
     await Promise.all([http?.close(), serf?.close()]);
+    await kept.close();
     files.close();
     if (disk instanceof LmdbDisk) await disk.close();
   };
   try {
-    node = await createNode(withAdvertise(config.node), {
+    node = await createNode(withAdvertise(options), {
       clock, streams, peerStreams, disk, files, log,
       random: createRandom(),
       datagrams: new UdpDatagrams(),
@@ -98,7 +113,7 @@ export async function startOnHost(config: AgentConfig, log: Log, directory: stri
       backend: backendOf(node, { version: config.node.version, standsAlone }),
       gossipPort: node.addresses.gossip.port,
     });
-    serf = await startSerfSide(node, config, { clock, streams, log });
+    serf = await startSerfSide(node, config, kept.events(), { clock, streams, log });
     discovery = startDiscovery(config.discovery, node.gossip, clock, log);
     const { waitJoinedMs } = config.discovery;
     const around = { http, serf, discovery, liveNodes, liveNodesFile: config.liveNodes?.file };

@@ -2,7 +2,7 @@ import { TroupeError } from './base/errors.ts';
 import { startSerfRpc } from './frontends/serf-rpc/server.ts';
 import type { SerfRpcServer } from './frontends/serf-rpc/server.ts';
 import { HostScripts } from './host/scripts.ts';
-import { AgentEvents } from './node/agent-events.ts';
+import type { AgentEvents } from './node/agent-events.ts';
 import type { AgentConfig } from './node/config.ts';
 import { EventHandlers } from './node/event-handlers.ts';
 import type { Node } from './node/node-types.ts';
@@ -24,10 +24,9 @@ export interface SerfSide {
 /** How long handlers that still run may take when the node stops (ms). */
 const handlersGraceMs = 5000;
 
-export async function startSerfSide(node: Node, config: AgentConfig, ports: { readonly clock: Clock; readonly streams: Streams; readonly log: Log }): Promise<SerfSide> {
+export async function startSerfSide(node: Node, config: AgentConfig, events: AgentEvents, ports: { readonly clock: Clock; readonly streams: Streams; readonly log: Log }): Promise<SerfSide> {
   const { clock, log } = ports;
   const { runningMax, timeoutMs } = config.handlers;
-  const events = new AgentEvents(node.gossip, clock);
   const handlers = new EventHandlers(config.handlers.handlers, {
     scripts: new HostScripts(), clock, log,
     self: () => node.gossip.local,

@@ -1,5 +1,6 @@
 import { TroupeError } from '../base/errors.ts';
 import type { ConfigOverride } from '../node/config.ts';
+import { durationMs } from '../node/serf-config.ts';
 
 /** A flag of `troupe agent`. The table drives the parser, the help and docs/cli.md. */
 export interface AgentFlag {
@@ -12,10 +13,15 @@ export interface AgentFlag {
   readonly repeat?: true;
   /** Makes the config's value of what was written; default: the text as it is. */
   readonly read?: (text: string) => unknown;
+  /** For a flag without a value: what it says. Default true. */
+  readonly says?: unknown;
 }
 
 /** The schema says what is wrong with a text that is no number. */
 const number = (text: string): unknown => (/^-?\d+$/.test(text) ? Number(text) : text);
+
+/** Go's durations, as Serf's flags have them, or milliseconds. */
+const duration = (text: string): unknown => (/^\d+$/.test(text) ? Number(text) : (durationMs(text) ?? text));
 
 export const agentFlags: readonly AgentFlag[] = [
   { form: '--name <name>', path: ['name'], help: "this node's name, unique in the cluster (also -node); default: the host's name" },
@@ -27,6 +33,19 @@ export const agentFlags: readonly AgentFlag[] = [
   { form: '--encrypt <key>', path: ['gossip', 'encrypt'], help: 'base64 key of 16, 24 or 32 bytes for gossip and peer traffic' },
   { form: '--peer <address>', path: ['peer'], help: "ADDR:PORT of peer traffic, TCP; default: gossip's address and port + 1" },
   { form: '--join <address>', path: ['join'], repeat: true, help: 'gossip address to join, tried until one answers (also -retry-join); may be repeated' },
+  { form: '--retry-interval <time>', path: ['joining', 'intervalMs'], read: duration, help: 'between two tries of the addresses to join while nobody answers, `30s` or ms; default 1s' },
+  { form: '--retry-max <n>', path: ['joining', 'attemptsMax'], read: number, help: 'end after so many tries in vain; default 0: never' },
+  { form: '--replay', path: ['joining', 'replay'], help: 'tell user events from before the join' },
+  { form: '--discover <cluster>', path: ['discovery', 'serf', 'service'], help: 'find others by multicast DNS under this name, as Serf does' },
+  { form: '--mdns-iface <name>', path: ['discovery', 'serf', 'interface'], help: 'network interface for --discover' },
+  { form: '--iface <name>', path: ['gossip', 'interface'], help: 'bind gossip to the address of this network interface' },
+  { form: '--snapshot <file>', path: ['snapshot', 'file'], help: "keep who is there and which events were seen in this file, in Serf's form, for the next start" },
+  { form: '--rejoin', path: ['snapshot', 'rejoin'], help: 'go back to the members of the snapshot even after a leave' },
+  { form: '--tags-file <file>', path: ['tagsFile'], help: 'JSON file of the tags, kept when they change; not together with --tag' },
+  { form: '--keyring-file <file>', path: ['gossip', 'keyringFile'], help: 'JSON file of the keys, kept when they change; not together with --encrypt' },
+  { form: '--disable-compression', path: ['gossip', 'compression'], says: false, help: 'do not compress gossip; compressed is always understood' },
+  { form: '--protocol <n>', path: ['gossip', 'protocol'], read: number, help: "Serf's protocol that this node says it speaks, 3 to 5; default 5" },
+  { form: '--broadcast-timeout <time>', path: ['gossip', 'broadcastTimeoutMs'], read: duration, help: 'longest wait for each step of a leave in a large pool, `5s` or ms; default 5s' },
   { form: '--bootstrap-expect <n>', path: ['bootstrap', 'expect'], read: number, help: 'found a cluster once N nodes are there; default 0: only join' },
   { form: '--last-node <rule>', path: ['quorum', 'lastNode'], help: 'when a voter goes on without a majority: never, on-refusal or on-silence; default never' },
   { form: '--memcached <address>', path: ['memcached', 'bind'], help: 'serve the memcached protocol on ADDR[:PORT], or `off`; default off' },
@@ -48,11 +67,10 @@ export const agentFlags: readonly AgentFlag[] = [
   { form: '--log-level <level>', path: ['log', 'level'], help: 'trace, debug, info, warn or error; default info' },
 ];
 
-/** Serf's flags that this version does not act on. To take them silently would be worse than to refuse. */
-export const laterFlags: readonly string[] = [
-  '--snapshot', '--rejoin', '--replay', '--keyring-file', '--tags-file', '--discover', '--iface', '--protocol',
-  '--config-dir', '--retry-interval', '--retry-max', '--broadcast-timeout', '--syslog', '--mdns-iface',
-];
+/** Serf's flags that this version does not act on, and what to do instead. To take them silently would be worse than to refuse. */
+export const refusedFlags: Readonly<Record<string, string>> = {
+  '--syslog': 'logs go to stderr; let the service manager or `logger` take them to syslog',
+};
 
 /** The name of the option in what commander parsed: `bootstrapExpect` for `--bootstrap-expect <n>`. */
 export function optionKey(form: string): string {
@@ -71,6 +89,8 @@ export function overridesOf(given: Readonly<Record<string, unknown>>): ConfigOve
     if (value === undefined) return [];
     if (flag.form.startsWith('--no-')) return value === false ? [{ flag: name, path: flag.path, value: false }] : [];
     if (flag.form === '--leave-on-term') return value === true ? [{ flag: name, path: flag.path, value: true }] : [];
+    if (name === '--discover') return [{ flag: name, path: ['discovery', 'serf', 'strategy'], value: 'mdns' }, { flag: name, path: flag.path, value }];
+    if (flag.says !== undefined) return [{ flag: name, path: flag.path, value: flag.says }];
     if (flag.form.startsWith('--tag ')) return (value as string[]).map((text) => tagOverride(text));
     if (value === 'off' && name === '--memcached') return [{ flag: name, path: ['memcached'], value: undefined }];
     if (value === 'off' && name === '--rpc-addr') return [{ flag: name, path: ['rpc'], value: false }];

@@ -1,20 +1,26 @@
 import { Command, Option } from 'commander';
 import { UsageError } from './usage-error.ts';
-import { agentFlags, laterFlags, optionKey, overridesOf } from './agent-flags.ts';
+import { agentFlags, refusedFlags, optionKey, overridesOf } from './agent-flags.ts';
 
 /** `troupe agent`: one node of the cluster, until a signal or `troupe leave` ends it. */
 export function agentCommand(): Command {
+  const configPaths: string[] = [];
+  const also = (path: string): string => {
+    configPaths.push(path);
+    return path;
+  };
   const command = new Command('agent')
     .summary('run a node')
     .description('Runs a node of the cluster until it is told to leave. Flags override the config file. Logs go to stderr; once the node serves, one line `ready name=… gossip=… …` goes to stdout.')
-    .option('--config <file>', 'YAML or JSON file; every flag has a key in it (also -config-file)')
+    .option('--config <file>', "YAML or JSON file, Serf's own too; every flag has a key in it (also -config-file); may be repeated", also)
+    .option('--config-dir <dir>', 'directory of such files, merged in the order of their names', also)
     .allowExcessArguments(false);
   for (const flag of agentFlags) {
     const option = new Option(flag.form, flag.help);
     if (flag.repeat === true) option.argParser((text: string, before: string[] | undefined) => [...(before ?? []), text]);
     command.addOption(option);
   }
-  for (const flag of laterFlags) command.addOption(new Option(`${flag} [value]`).hideHelp());
+  for (const flag of Object.keys(refusedFlags)) command.addOption(new Option(`${flag} [value]`).hideHelp());
   command.addHelpText('after', `
 Signals: SIGINT and SIGTERM hand everything over and leave (SIGTERM stops at once with --no-leave-on-term);
 a second signal ends the process at once; SIGHUP reads the config file again (log level, tags).
@@ -25,12 +31,12 @@ Examples:
   troupe agent --config /etc/troupe.yaml`);
   return command.action(async () => {
     const given = writtenOptions(command);
-    for (const flag of laterFlags) {
-      if (given[optionKey(flag)] !== undefined) throw new UsageError(`this version has no ${flag.slice(1)} yet: leave the flag out`);
+    for (const [flag, instead] of Object.entries(refusedFlags)) {
+      if (given[optionKey(flag)] !== undefined) throw new UsageError(`this version cannot do ${flag.slice(1)}: ${instead}`);
     }
     if (given['token'] === undefined && process.env['TROUPE_TOKEN'] !== undefined) given['token'] = process.env['TROUPE_TOKEN'];
     const { runAgent } = await import('./run-agent.ts');
-    process.exitCode = await runAgent({ configFile: given['config'] as string | undefined, overrides: overridesOf(given) });
+    process.exitCode = await runAgent({ configPaths, overrides: overridesOf(given) });
   });
 }
 

@@ -3,7 +3,7 @@ const aliases: Readonly<Record<string, string>> = { node: 'name', 'config-file':
 
 /** Flags without a value, to which Go's programs accept one: `-coalesce=false`. Of the first kind, `no-` in front turns them off. */
 const onByDefault: readonly string[] = ['coalesce', 'early'];
-const offByDefault: readonly string[] = ['no-ack', 'detailed', 'verbose', 'list', 'prune', 'replay'];
+const offByDefault: readonly string[] = ['no-ack', 'detailed', 'verbose', 'list', 'prune', 'replay', 'rejoin', 'disable-compression'];
 const truth: Readonly<Record<string, boolean>> = { 1: true, t: true, T: true, true: true, TRUE: true, True: true, 0: false, f: false, F: false, false: false, FALSE: false, False: false };
 
 /**

@@ -19,7 +19,7 @@ export function reloadConfig(read: () => AgentConfig, current: AgentConfig, { no
   const waiting = changedKeys(current, next);
   if (waiting.length > 0) log.warn('some changes need a restart of this node', { keys: waiting });
   log.info('the configuration was reloaded', { logLevel: next.logLevel, tags: next.node.tags, handlers: next.handlers.handlers.length });
-  return { ...current, logLevel: next.logLevel, leaveOnTerminate: next.leaveOnTerminate, handlers: { ...current.handlers, handlers: next.handlers.handlers }, node: { ...current.node, tags: next.node.tags } };
+  return { ...current, logLevel: next.logLevel, leaveOnTerminate: next.leaveOnTerminate, leaveOnInterrupt: next.leaveOnInterrupt, handlers: { ...current.handlers, handlers: next.handlers.handlers }, node: { ...current.node, tags: next.node.tags } };
 }
 
 /** The node's own facts travel as tags too: only what the user configured is exchanged. */
@@ -28,7 +28,7 @@ function mergedTags(node: Node, current: AgentConfig, next: AgentConfig): Record
   return { ...Object.fromEntries(own), ...next.node.tags };
 }
 
-const reloaded = new Set(['logLevel', 'leaveOnTerminate', 'node.tags', 'handlers.handlers']);
+const reloaded = new Set(['logLevel', 'leaveOnTerminate', 'leaveOnInterrupt', 'node.tags', 'handlers.handlers']);
 
 function changedKeys(current: AgentConfig, next: AgentConfig): string[] {
   const flat = (config: AgentConfig): Record<string, unknown> => {

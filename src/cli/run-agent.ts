@@ -1,5 +1,5 @@
-import { readFileSync } from 'node:fs';
-import { dirname, resolve } from 'node:path';
+import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
 import { TroupeError, messageOf } from '../base/errors.ts';
 import { startOnHost } from '../host-node.ts';
 import type { HostNode } from '../host-node.ts';
@@ -17,7 +17,8 @@ import type { Clock } from '../ports/clock.ts';
 import { reloadConfig } from './reload.ts';
 
 export interface AgentArguments {
-  readonly configFile: string | undefined;
+  /** Files and directories of configuration, in the order in which they are merged. */
+  readonly configPaths: readonly string[];
   readonly overrides: readonly ConfigOverride[];
 }
 
@@ -26,7 +27,7 @@ export async function runAgent(given: AgentArguments): Promise<number> {
   const config = loadConfig(given);
   const log = createLog({ level: config.logLevel });
   dieOfUncaught(log);
-  const host = await withFlagNames(config, () => startOnHost(config, log, dirname(resolve(given.configFile ?? 'x'))));
+  const host = await withFlagNames(config, () => startOnHost(config, log, baseOf(given)));
   const { node } = host;
   if (config.data === undefined) log.info('there is no data directory: this node is a new member after every start');
   handleSignals({ given, config, host, log });
@@ -41,21 +42,43 @@ export async function runAgent(given: AgentArguments): Promise<number> {
 }
 
 export function loadConfig(given: AgentArguments): AgentConfig {
-  const file = given.configFile;
-  const base = file === undefined ? process.cwd() : dirname(resolve(file));
+  const files = given.configPaths.flatMap(configFiles);
   return readConfig({
-    ...(file === undefined ? { object: {} } : { text: readFile(file), file }),
+    ...(files.length === 0 ? { object: {} } : { files: files.map((file) => ({ file, text: readFile(file) })) }),
     overrides: given.overrides.map(fromHere),
     defaultName: hostName(),
     version: packageVersion(),
-    resolvePath: (path) => resolve(base, path),
+    resolvePath: (path) => resolve(baseOf(given), path),
   });
+}
+
+/** Paths in files count from the first of them. */
+function baseOf({ configPaths: [first] }: AgentArguments): string {
+  if (first === undefined) return process.cwd();
+  return isDirectory(first) ? resolve(first) : dirname(resolve(first));
+}
+
+function isDirectory(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
+}
+
+/** The file itself; of a directory its JSON and YAML files, in the order of their names. */
+function configFiles(path: string): string[] {
+  if (!isDirectory(path)) return [path];
+  const names = readdirSync(path, { withFileTypes: true }).filter((entry) => !entry.isDirectory() && /\.(json|ya?ml)$/.test(entry.name)).map((entry) => entry.name);
+  return names.sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b))).map((name) => join(path, name));
+}
+
+const pathFlags = ['data', 'snapshot.file', 'tagsFile', 'gossip.keyringFile'];
+
+function isPath(path: readonly string[]): boolean {
+  return pathFlags.includes(path.join('.'));
 }
 
 /** Paths on the command line count from the working directory, not from the config file. */
 function fromHere(override: ConfigOverride): ConfigOverride {
   const { path, value } = override;
-  if (path[0] === 'data') return { ...override, value: resolve(String(value)) };
+  if (isPath(path)) return { ...override, value: resolve(String(value)) };
   if (path[0] === 'liveNodes' && value !== '') return { ...override, value: resolve(String(value)) };
   if (path[0] === 'handlers' && Array.isArray(value)) return { ...override, value: value.map((each) => placeScript(String(each), (place) => resolve(place))) };
   return override;
@@ -122,7 +145,7 @@ function handleSignals({ given, config, host, log }: SignalContext): void {
     void notifyService('stopping', log);
     void (leave ? node.leave() : node.close()).catch((error: unknown) => log.error('could not stop in order', { error: messageOf(error) }));
   };
-  process.on('SIGINT', () => end('SIGINT', true));
+  process.on('SIGINT', () => end('SIGINT', current.leaveOnInterrupt));
   process.on('SIGTERM', () => end('SIGTERM', current.leaveOnTerminate));
   process.on('SIGHUP', () => {
     void notifyService('reloading', log);

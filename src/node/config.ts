@@ -101,7 +101,7 @@ export function readConfig(source: ConfigSource): AgentConfig {
     if (!isMapping(written)) throw badConfig([`${file}: expected a mapping of keys to values`]);
     return { file, ...readSerfKeys(written) };
   });
-  const raw = merge(files.reduce<Record<string, unknown>>((sum, { config }) => mergeConfigs(sum, config), {}), source.overrides ?? []);
+  const raw = withMdnsInterface(merge(files.reduce<Record<string, unknown>>((sum, { config }) => mergeConfigs(sum, config), {}), source.overrides ?? []));
   const said = (problem: ConfigProblem): string => `${placeOf(problem.path, source.overrides ?? [], files)}: ${problem.message}`;
 
   const early = [...files.flatMap(({ problems }) => problems), ...nameProblems(raw)];
@@ -141,6 +141,15 @@ function parseText(text: string, where: string): unknown {
 
 function lineOf(text: string, position: number): number {
   return text.slice(0, position).split('\n').length;
+}
+
+/** As in Serf, the interface to bind to is the one to discover others on. */
+function withMdnsInterface(raw: Record<string, unknown>): Record<string, unknown> {
+  const found = { gossip: raw['gossip'], discovery: raw['discovery'] };
+  if (!isMapping(found.gossip) || found.gossip['interface'] === undefined || !isMapping(found.discovery)) return raw;
+  const serf = Object.hasOwn(found.discovery, 'serf') ? found.discovery['serf'] : undefined;
+  if (!isMapping(serf) || serf['strategy'] !== 'mdns' || serf['interface'] !== undefined) return raw;
+  return { ...raw, discovery: { ...found.discovery, serf: { ...serf, interface: found.gossip['interface'] } } };
 }
 
 /** A copy of the file's content with the flags' values in their places. */
