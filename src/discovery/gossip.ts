@@ -68,9 +68,9 @@ class GossipSource implements Source {
   /** When our own heartbeat last came back: the proof that the network carries them. */
   #echoAt = -Infinity;
   #openedAt = 0;
-  #told = '';
-  /** Since when nothing comes back; undefined while all is well. */
-  #outageAt: number | undefined;
+  #told: string | undefined = '';
+  /** The source was last told to be away. */
+  #outage = false;
   #stopping: Promise<void> | undefined;
 
   constructor(options: GossipOptions, ports: GossipPorts, sink: Sink) {
@@ -105,9 +105,7 @@ class GossipSource implements Source {
 
   async #tend(): Promise<void> {
     const now = this.#ports.clock.now();
-    // Noticed at the next heartbeat, this is well before the others would count as lost.
-    const deafMs = this.#options.heartbeatMaxMs * 2.5;
-    if (this.#socket !== undefined && now - Math.max(this.#echoAt, this.#openedAt) > deafMs) {
+    if (this.#socket !== undefined && now - Math.max(this.#echoAt, this.#openedAt) > this.#deafMs) {
       this.#fail(new TroupeError('DISCOVERY_SILENT', `what is sent to ${formatAddress(this.#target)} does not come back: this network does not carry it, or the interface is down`, { target: formatAddress(this.#target) }));
       // The interface may have come back with the group forgotten.
       await this.#close();
@@ -138,8 +136,12 @@ class GossipSource implements Source {
     await socket?.close();
   }
 
+  get #deafMs(): number {
+    return this.#options.heartbeatMaxMs * 2.5;
+  }
+
   #fail(error: unknown): void {
-    this.#outageAt ??= this.#ports.clock.now();
+    this.#outage = true;
     this.#sink.failed(error);
   }
 
@@ -169,11 +171,13 @@ class GossipSource implements Source {
   }
 
   #heardOurselves(now: number): void {
+    const silentMs = now - this.#echoAt;
+    // Those who were there when the network was last heard are not to blame for the silence since.
+    if (silentMs > this.#deafMs) this.#heard.excuse(this.#echoAt, now);
     this.#echoAt = now;
-    if (this.#outageAt === undefined) return;
-    this.#heard.excuse(this.#outageAt, now);
-    this.#outageAt = undefined;
-    this.#told = '';
+    if (!this.#outage) return;
+    this.#outage = false;
+    this.#told = undefined;
     this.#tell();
   }
 
@@ -189,8 +193,9 @@ class GossipSource implements Source {
 
   #tell(): void {
     // While nothing can be heard, silence says nothing about the others.
-    if (this.#outageAt !== undefined) return;
-    const hosts = this.#heard.present(this.#ports.clock.now());
+    if (this.#outage) return;
+    // As of the last time that we heard at all.
+    const hosts = this.#heard.present(Math.max(this.#echoAt, this.#openedAt));
     const text = hosts.map(formatAddress).sort().join(' ');
     if (text === this.#told) return;
     this.#told = text;

@@ -60,9 +60,9 @@ class MdnsSource implements Source {
   #questionId = 0;
   #echoAt = -Infinity;
   #openedAt = 0;
-  /** Since when nothing comes back; undefined while all is well. */
-  #outageAt: number | undefined;
-  #told = '';
+  /** The source was last told to be away. */
+  #outage = false;
+  #told: string | undefined = '';
 
   constructor(options: MdnsOptions, ports: MdnsPorts, sink: Sink) {
     this.#options = options;
@@ -93,7 +93,7 @@ class MdnsSource implements Source {
 
   async #tend(): Promise<void> {
     const now = this.#ports.clock.now();
-    if (this.#asker !== undefined && now - Math.max(this.#echoAt, this.#openedAt) > this.#options.pollMs * 1.5) {
+    if (this.#asker !== undefined && now - Math.max(this.#echoAt, this.#openedAt) > this.#deafMs) {
       this.#fail(new TroupeError('DISCOVERY_SILENT', `what is sent to ${formatAddress(group)} does not come back: this network does not carry it, or the interface is down`, { target: formatAddress(group) }));
       await this.#close();
     }
@@ -126,8 +126,12 @@ class MdnsSource implements Source {
     for (const socket of sockets) await socket?.close();
   }
 
+  get #deafMs(): number {
+    return this.#options.pollMs * 1.5;
+  }
+
   #fail(error: unknown): void {
-    this.#outageAt ??= this.#ports.clock.now();
+    this.#outage = true;
     this.#sink.failed(error);
   }
 
@@ -149,11 +153,13 @@ class MdnsSource implements Source {
 
   #heardOurselves(): void {
     const now = this.#ports.clock.now();
+    const silentMs = now - this.#echoAt;
+    // Those who were there when the network was last heard are not to blame for the silence since.
+    if (silentMs > this.#deafMs) this.#heard.excuse(this.#echoAt, now);
     this.#echoAt = now;
-    if (this.#outageAt === undefined) return;
-    this.#heard.excuse(this.#outageAt, now);
-    this.#outageAt = undefined;
-    this.#told = '';
+    if (!this.#outage) return;
+    this.#outage = false;
+    this.#told = undefined;
     this.#tell();
   }
 
@@ -185,8 +191,9 @@ class MdnsSource implements Source {
   }
 
   #tell(): void {
-    if (this.#outageAt !== undefined) return;
-    const hosts = this.#heard.present(this.#ports.clock.now());
+    if (this.#outage) return;
+    // As of the last time that we heard at all.
+    const hosts = this.#heard.present(Math.max(this.#echoAt, this.#openedAt));
     const told = hosts.map(formatAddress).sort().join(' ');
     if (told === this.#told) return;
     this.#told = told;
