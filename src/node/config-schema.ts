@@ -30,7 +30,7 @@ const gossip = z.strictObject({
 });
 
 const snapshot = z.strictObject({
-  file: text,
+  file: text.optional(),
   rejoin: yesOrNo.optional(),
 });
 

@@ -45,7 +45,8 @@ export interface ConfigShape<A, K, S, D> {
   } | undefined;
   /** Serf's snapshot: who was there and which events were seen, for the next start. Default: none is kept. */
   snapshot?: {
-    file: string;
+    /** Counted from the config file, like all paths in it. */
+    file?: string | undefined;
     /** Go back to the cluster at the next start even after a leave. Default false. */
     rejoin?: boolean | undefined;
   } | undefined;

@@ -208,6 +208,7 @@ function contradictions(config: ConfigFile, defaultName: string): ConfigProblem[
     const problem = nameProblem(defaultName);
     if (problem !== undefined) add(['name'], `is missing, and the host's name will not do: ${problem}`);
   }
+  if (config.snapshot !== undefined && config.snapshot.file === undefined) add(['snapshot', 'file'], 'is missing: to rejoin, a node must have a snapshot of who was there (--snapshot FILE)');
   if (config.tagsFile !== undefined && Object.keys(config.tags ?? {}).length > 0) add(['tags'], 'tags and tagsFile exclude each other: put them into the file, as a JSON mapping of names to text');
   if (config.gossip?.keyringFile !== undefined && config.gossip.encrypt !== undefined) add(['gossip', 'encrypt'], 'encrypt and keyringFile exclude each other: put the key into the file, as a JSON list of base64');
   if (config.bootstrap !== undefined && config.sync !== undefined) add(['sync'], 'bootstrap and sync exclude each other: both say when a cluster is founded');
@@ -286,7 +287,7 @@ function assemble(config: ConfigFile, source: ConfigSource): AgentConfig {
     liveNodes: config.liveNodes === undefined ? undefined : { file: source.resolvePath(config.liveNodes.file) },
     discovery: config.discovery === undefined ? { waitJoinedMs: 0, topologies: [] } : withPaths(config.discovery, source.resolvePath),
     files: {
-      snapshot: config.snapshot === undefined ? undefined : { path: source.resolvePath(config.snapshot.file), rejoin: config.snapshot.rejoin ?? false },
+      snapshot: config.snapshot?.file === undefined ? undefined : { path: source.resolvePath(config.snapshot.file), rejoin: config.snapshot.rejoin ?? false },
       tags: config.tagsFile === undefined ? undefined : source.resolvePath(config.tagsFile),
       keyring: config.gossip?.keyringFile === undefined ? undefined : source.resolvePath(config.gossip.keyringFile),
     },
