@@ -122,7 +122,7 @@ test('quorum.lastNode on-refusal: the last of three serves on after the others d
     else {
       for (const agent of others) {
         await agent.kill();
-        await until(async () => (await survivor.status()).nodes.some((node) => node.name === agent.name && node.state === 'dead'), () => survivor.tail());
+        await until(async () => (await survivor.status()).nodes.some((node) => node.name === agent.name && node.state === 'dead'), () => cluster.logs());
       }
     }
     const before = load.acknowledged;

@@ -151,7 +151,7 @@ export class Agent {
   }
 
   tail(): string {
-    return this.stderr.slice(-3000);
+    return this.stderr.split('\n').filter((line) => !line.includes('in-sync set')).join('\n').slice(-4000);
   }
 
   signal(name: NodeJS.Signals): void {
@@ -219,7 +219,11 @@ export class Cluster {
     const all = [...this.agents.values()];
     for (const agent of all) await agent.choosePorts();
     for (const agent of all) agent.flags = this.flagsFor(agent.name, all.filter((other) => other !== agent).map((other) => other.gossip));
-    await Promise.all(all.map((agent) => agent.start()));
+    await Promise.all(all.map((agent) => agent.spawn()));
+    // Each one's log tells half of the story.
+    await Promise.all(all.map((agent) => agent.ready())).catch((error: unknown) => {
+      throw new Error(`${(error as Error).message}\n${this.logs()}`);
+    });
     if (healthy) await this.healthy();
     return this;
   }
@@ -267,6 +271,11 @@ export class Cluster {
       return true;
     }, () => `the cluster is not healthy: ${JSON.stringify(seen)}`, timeoutMs);
     return result as NodeStatus;
+  }
+
+  /** The end of every agent's log. */
+  logs(): string {
+    return [...this.agents.values()].map((agent) => `--- ${agent.name}\n${agent.tail()}`).join('\n');
   }
 
   async stop(): Promise<void> {
