@@ -1,0 +1,130 @@
+import { execFileSync } from 'node:child_process';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { buildIfStale } from '../cli/program.ts';
+import { serfInstalled } from '../mixed/serf-agent.ts';
+import { poll } from '../poll.ts';
+import { Daemon, installed } from './support/daemon.ts';
+import { MemberProcess } from './support/member-process.ts';
+
+/** Two hosts on one wire: network namespaces of this machine. */
+const left = `trl${process.pid}`;
+const right = `trr${process.pid}`;
+const wires = { [left]: `vl${process.pid % 100_000}`, [right]: `vr${process.pid % 100_000}` };
+
+function ip(...parameters: string[]): void {
+  execFileSync('ip', parameters, { stdio: ['ignore', 'ignore', 'pipe'] });
+}
+
+function permitted(): boolean {
+  if (!installed('/usr/sbin/ip', 'iproute2')) return false;
+  try {
+    ip('netns', 'add', left);
+    ip('netns', 'add', right);
+    ip('link', 'add', wires[left] as string, 'netns', left, 'type', 'veth', 'peer', 'name', wires[right] as string, 'netns', right);
+    return true;
+  } catch (error) {
+    for (const name of [left, right]) try { ip('netns', 'del', name); } catch { /* It was not made. */ }
+    if (process.env['CI']) throw error;
+    console.warn(`tests on network namespaces are skipped: they need root (${String(error).trim()})`);
+    return false;
+  }
+}
+
+const isPermitted = permitted();
+
+describe.skipIf(!isPermitted)('two hosts on one network', () => {
+  const ends: (() => Promise<void>)[] = [];
+  beforeAll(() => {
+    buildIfStale();
+    for (const [name, host] of [[left, '10.77.0.1'], [right, '10.77.0.2']] as const) {
+      const wire = wires[name] as string;
+      ip('-n', name, 'addr', 'add', `${host}/24`, 'brd', '10.77.0.255', 'dev', wire);
+      ip('-n', name, 'link', 'set', 'lo', 'up');
+      ip('-n', name, 'link', 'set', wire, 'up');
+      ip('-n', name, 'route', 'add', 'default', 'dev', wire);
+    }
+  });
+  afterEach(async () => {
+    for (const end of ends.splice(0)) await end();
+  });
+  afterAll(() => {
+    for (const name of [left, right]) ip('netns', 'del', name);
+  });
+
+  function member(namespace: string, name: string, discovery: Readonly<Record<string, unknown>>, port: number = 7946): MemberProcess {
+    const started = new MemberProcess([{ pool: 'p', name, bind: `${namespace === left ? '10.77.0.1' : '10.77.0.2'}:${port}`, discovery: { home: discovery } }], namespace);
+    ends.push(() => started.kill());
+    return started;
+  }
+
+  function serf(namespace: string, name: string, service: string): { readonly log: () => string; readonly members: () => string[] } {
+    const daemon = new Daemon('ip', ['netns', 'exec', namespace, 'serf', 'agent', '-node', name, '-bind', `${namespace === left ? '10.77.0.1' : '10.77.0.2'}:7946`, '-discover', service, '-iface', wires[namespace] as string, '-profile', 'local']);
+    ends.push(() => daemon.end());
+    return {
+      log: () => daemon.output,
+      members: () => {
+        const { members } = JSON.parse(execFileSync('ip', ['netns', 'exec', namespace, 'serf', 'members', '-format=json', '-status=alive'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] })) as { members: { name: string }[] };
+        return members.map((each) => each.name).sort();
+      },
+    };
+  }
+
+  const sees = (member: MemberProcess, ...names: string[]): Promise<void> => poll(() => expect(member.alive.get('p'), `${member.reasons.join('\n')}\n${member.errors}`).toEqual(names), 30_000);
+
+  test.each([
+    ['multicast', {}],
+    ['multicast on a named interface', { interface: true }],
+    ['broadcast', { broadcast: true }],
+    ['broadcast of the network', { broadcast: true, address: '10.77.0.255' }],
+  ])('gossip finds by %s', async (_name, options) => {
+    const of = (namespace: string): Readonly<Record<string, unknown>> => ({ strategy: 'gossip', secret: 'T9jncgl9mbLus+baTTa7q7nPSUrXwbDi2dhbtqir37s=', ...options, ...('interface' in options ? { interface: wires[namespace] } : {}) });
+    const one = member(left, 'one', of(left));
+    const two = member(right, 'two', of(right));
+    await sees(one, 'one', 'two');
+    await sees(two, 'one', 'two');
+    await two.kill();
+    await sees(one, 'one');
+    const again = member(right, 'two', of(right));
+    await sees(one, 'one', 'two');
+    await sees(again, 'one', 'two');
+  });
+
+  test('an interface that goes away and comes back is used again', async () => {
+    const options = { strategy: 'gossip', heartbeatMinMs: 100, heartbeatMaxMs: 200 };
+    const one = member(left, 'one', options);
+    await poll(() => expect(one.upAt.size, one.errors).toBe(1), 20_000);
+    ip('-n', left, 'link', 'set', wires[left] as string, 'down');
+    await poll(() => expect(one.reasons.join('\n')).toContain('does not come back'), 20_000);
+    ip('-n', left, 'link', 'set', wires[left] as string, 'up');
+    ip('-n', left, 'route', 'replace', 'default', 'dev', wires[left] as string);
+    const two = member(right, 'two', options);
+    await sees(one, 'one', 'two');
+    await sees(two, 'one', 'two');
+  });
+
+  test('mdns finds other nodes of ours', async () => {
+    const of = (namespace: string): Readonly<Record<string, unknown>> => ({ strategy: 'mdns', service: 'home', interface: wires[namespace] });
+    const one = member(left, 'one', of(left));
+    const two = member(right, 'two', of(right));
+    await sees(one, 'one', 'two');
+    await sees(two, 'one', 'two');
+  });
+
+  test.skipIf(!serfInstalled)('mdns finds a real serf agent that was there before, and is found by one that comes later', async () => {
+    const first = serf(left, 'serf', 'home');
+    await poll(() => expect(first.members()).toEqual(['serf']), 20_000);
+    const ours = member(right, 'ours', { strategy: 'mdns', service: 'home', interface: wires[right] });
+    await sees(ours, 'ours', 'serf');
+    await poll(() => expect(first.members()).toEqual(['ours', 'serf']), 20_000);
+    await ends.shift()?.();
+    await sees(ours, 'ours');
+    const later = serf(left, 'serf', 'home');
+    await sees(ours, 'ours', 'serf');
+    await poll(() => expect(later.members()).toEqual(['ours', 'serf']), 20_000);
+    // It was the agent that found us, by our answer to its question.
+    await poll(() => expect(later.log()).toMatch(/agent\.mdns: Joined \d+ hosts/), 20_000);
+    // Those of another name find each other, and nobody else.
+    const strangers = [left, right].map((namespace) => member(namespace, `stranger-${namespace}`, { strategy: 'mdns', service: 'other', interface: wires[namespace] }, 7947));
+    for (const each of strangers) await sees(each, `stranger-${left}`, `stranger-${right}`);
+  });
+});
