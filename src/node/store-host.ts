@@ -27,6 +27,8 @@ const snapshotsAtOnce = 4;
 const tidyPerTick = 64;
 const expireEveryTicks = 8;
 const expirePerLook = 160;
+/** Longer than any request lives: its time-out and the way of its last try. */
+const logKeepMs = 15_000;
 const complainEveryMs = 2000;
 const parkedMax = 20_000;
 const parkedForMs = 1000;
@@ -147,7 +149,7 @@ export class StoreHost implements CopySink {
     const table = new Table({ arena: keyspace.arena, budgetBytes: Math.floor(options.maxMemoryBytes / options.partitions) });
     const copy = new Copy({ keyspace: keyspace.entry.id, partition: index }, table, keyspace.evaluation, {
       acks: options.acks, minInSync: options.minInSync, eviction: options.eviction,
-      logBytes: this.#around.logBytes ?? 1 << 20, pendingBytesMax: 8 << 20, replicaTimeoutMs: 400, leaseMs: (this.#map?.timing.leaseMs ?? 0) + (this.#map?.timing.marginMs ?? 0), maxValueBytes,
+      logBytes: this.#around.logBytes ?? 1 << 20, logKeepMs: this.#around.logBytes === undefined ? logKeepMs : 0, pendingBytesMax: 8 << 20, replicaTimeoutMs: 400, leaseMs: (this.#map?.timing.leaseMs ?? 0) + (this.#map?.timing.marginMs ?? 0), maxValueBytes,
     }, this);
     keyspace.copies[index] = copy;
     return copy;

@@ -68,6 +68,7 @@ export class CellNode {
       hasRights: () => this.hasRights(),
       requestInSync: (changes) => this.cell.leaderInbox.push(...changes.map((change) => structuredClone(change))),
       servingChanged: () => {},
+      logBytes: 1 << 20,
     });
   }
 

@@ -288,7 +288,7 @@ export class Copy {
     if (this.complete && this.primary === undefined) this.commitTo(committed);
     // While it is filled the table is ahead already; the log need not keep what is committed.
     else if (this.#filling !== undefined && committed > this.commitSeq) this.commitSeq = committed;
-    if (this.primary === undefined) log.trim(this.options.logBytes, Math.min(this.commitSeq, this.#filling === undefined ? this.appliedSeq : log.lastSeq));
+    if (this.primary === undefined) log.trim(this.options.logBytes, Math.min(this.commitSeq, this.#filling === undefined ? this.appliedSeq : log.lastSeq), now - this.options.logKeepMs);
     return true;
   }
 

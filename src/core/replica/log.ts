@@ -161,12 +161,15 @@ export class ReplicaLog {
     this.#lastEpoch = epoch;
   }
 
-  /** Drops the oldest chunks while the log takes more than `bytesMax`; entries after `keepAfter` stay. */
-  trim(bytesMax: number, keepAfter: number): void {
+  /**
+   * Drops the oldest chunks while the log takes more than `bytesMax`. Entries after `keepAfter` stay; so do those that
+   * came after `keepSince` (ms), for retries, until the log takes four times as much.
+   */
+  trim(bytesMax: number, keepAfter: number, keepSince: number): void {
     while (this.#bytes > bytesMax && this.#chunks.length > 1) {
       const chunk = this.#chunks[0] as Chunk;
       const last = chunk.firstSeq + chunk.count - 1;
-      if (last > keepAfter) return;
+      if (last > keepAfter || (chunk.lastAt > keepSince && this.#bytes <= 4 * bytesMax)) return;
       this.#baseEpoch = this.epochAt(last) as number;
       this.#baseSeq = last;
       this.droppedUntil = Math.max(this.droppedUntil, chunk.lastAt);

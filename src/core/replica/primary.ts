@@ -352,7 +352,7 @@ export class Primary {
       if (follower.mode !== 'waiting') this.#sendEntries(now, follower);
       if (follower.mode === 'snapshot') this.#sendChunks(now, follower);
     }
-    this.#trim();
+    this.#trim(now);
   }
 
   #sendEntries(now: number, follower: Follower): void {
@@ -443,7 +443,7 @@ export class Primary {
     follower.lastProgressAt = now;
   }
 
-  #trim(): void {
+  #trim(now: number): void {
     let keepAfter = Math.min(this.#copy.commitSeq, this.#copy.appliedSeq);
     const { log, options } = this.#copy;
     for (const follower of this.followers.values()) {
@@ -451,7 +451,7 @@ export class Primary {
       // Within reason the log waits for copies that are catching up, so that they need not start over.
       else if ((follower.mode === 'streaming' || follower.mode === 'snapshot') && log.bytes < 8 * options.logBytes) keepAfter = Math.min(keepAfter, follower.nextSeq - 1);
     }
-    log.trim(options.logBytes, keepAfter);
+    log.trim(options.logBytes, keepAfter, now - options.logKeepMs);
   }
 
   // ---- requests ---------------------------------------------------------------------------------------------------
@@ -583,7 +583,7 @@ export class Primary {
     this.#copy.appliedSeq = seq;
     this.#advance(now);
     if (this.followers.size > 0) this.#copy.sink.dirty(this.#copy);
-    else this.#trim();
+    else this.#trim(now);
   }
 
   // ---- committing -------------------------------------------------------------------------------------------------

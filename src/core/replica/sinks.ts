@@ -40,6 +40,8 @@ export interface CopyOptions {
   readonly eviction: 'lru' | 'none';
   /** Log kept for returning copies and for retries, per partition; default 1 MiB. */
   readonly logBytes: number;
+  /** Entries are kept for this long, so that retries find them, as long as the log does not grow to four times its size (ms); default 15000. */
+  readonly logKeepMs: number;
   /** Writes under way per partition before further ones are refused as busy; default 8 MiB. */
   readonly pendingBytesMax: number;
   /** A required copy that makes no progress for this long is to leave the in-sync set (ms); default 400. */
