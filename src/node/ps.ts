@@ -200,6 +200,7 @@ function appDraft(self: string, { config, state, pid, restarts, epoch, error }: 
   const status = state === 'empty' || (state === 'stopped' && elsewhere !== undefined) ? idle : state === 'failed' ? `failed: ${error}` : state === 'stopped' ? state : `${state}, epoch ${epoch}`;
   return {
     name: config.name, kind: 'app', runs: config.command?.join(' ') ?? config.module ?? '', status, pid, restarts,
-    links: [...(elsewhere === undefined ? [] : [`node ${elsewhere}`]), ...[...(used ?? [])].map((name) => `keyspace ${name}`)],
+    // Without a lease it may not run.
+    links: ['service consensus', ...(elsewhere === undefined ? [] : [`node ${elsewhere}`]), ...[...(used ?? [])].map((name) => `keyspace ${name}`)],
   };
 }

@@ -59,7 +59,7 @@ test('shows the node, its services, apps and handlers, of itself and of another 
   const { node, version, processes } = await until(() => b.ps('a'), isUp);
   expect({ node, version }).toEqual({ node: 'a', version: expect.any(String) });
   expect(named(processes, 'a')).toMatchObject({ kind: 'node', pid: process.pid, status: 'live', restarts: 0, links: ['node b'], memoryBytes: expect.any(Number), cpuMs: expect.any(Number) });
-  expect(named(processes, 'counting')).toMatchObject({ kind: 'app', runs: module, status: 'running, epoch 1', restarts: 0, links: ['keyspace default'] });
+  expect(named(processes, 'counting')).toMatchObject({ kind: 'app', runs: module, status: 'running, epoch 1', restarts: 0, links: ['service consensus', 'keyspace default'] });
   const sleeping = named(processes, 'sleeping') as ProcessView;
   expect(sleeping).toMatchObject({ kind: 'app', status: 'running, epoch 1', restarts: 0 });
   expect(sleeping.runs).toContain('setInterval');
@@ -76,7 +76,7 @@ test('shows the node, its services, apps and handlers, of itself and of another 
   // The same asked for at the node itself, but for what changes all the time.
   const same = (each: ProcessView): unknown => [each.kind, each.name, each.pid, each.runs, each.links];
   expect((await a.ps()).processes.map(same)).toEqual(processes.map(same));
-  expect(named((await b.ps()).processes, 'counting')).toMatchObject({ status: 'standing by for a', links: ['node a'] });
+  expect(named((await b.ps()).processes, 'counting')).toMatchObject({ status: 'standing by for a', links: ['service consensus', 'node a'] });
 
   process.kill(sleeping.pid as number, 'SIGKILL');
   const restarted = await until(() => a.ps('a'), (now) => named(now, 'sleeping')?.restarts === 1 && named(now, 'sleeping')?.pid !== undefined);
