@@ -32,8 +32,8 @@ interface Body<B> {
 }
 
 export interface RecordHandler<R> {
-  onStarted?(): void;
-  onRecord(record: R): void;
+  readonly onStarted?: () => void;
+  readonly onRecord: (record: R) => void;
 }
 
 /** A client of Serf's RPC: of our own agents and of Serf's. */

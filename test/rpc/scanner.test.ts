@@ -18,7 +18,8 @@ function write(writer: MsgpackWriter, what: MsgpackValue): void {
   if (what === null) writer.nil();
   else if (typeof what === 'boolean') writer.boolean(what);
   else if (typeof what === 'bigint') writer.integer(what);
-  else if (typeof what === 'number') Number.isSafeInteger(what) && !Object.is(what, -0) ? writer.integer(what) : writer.float64(what);
+  else if (typeof what === 'number' && Number.isSafeInteger(what) && !Object.is(what, -0)) writer.integer(what);
+  else if (typeof what === 'number') writer.float64(what);
   else if (what instanceof Uint8Array) writer.bytes(what);
   else if (Array.isArray(what)) {
     writer.arrayHeader(what.length);

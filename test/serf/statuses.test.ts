@@ -20,7 +20,7 @@ import { WireError } from '../../src/core/wire/wire-error.ts';
 const from = { host: '10.0.0.2', port: 7946 };
 const none = new Uint8Array(0);
 
-function bench(): { serf: Serf; timers: Timers; seen: string[]; sent: { to: string; message: Uint8Array }[]; alive: (name: string, incarnation?: number) => void; dead: (name: string, by?: string) => void; join: (name: string, time: number) => void; leave: (name: string, time: number, prune?: boolean) => void; status: (name: string) => string | undefined } {
+function bench(): { serf: Serf; timers: Timers; seen: string[]; sent: { to: string; message: Uint8Array }[]; alive: (name: string, incarnation?: number) => void; dead: (name: string, by?: string) => void; join: (name: string, time: number) => void; leave: (name: string, time: number, prune?: boolean) => void; status: (name: string) => string | undefined; meet: (times?: { events: number; queries: number }) => void } {
   const timers = new Timers();
   const seen: string[] = [];
   const sent: { to: string; message: Uint8Array }[] = [];
@@ -40,6 +40,7 @@ function bench(): { serf: Serf; timers: Timers; seen: string[]; sent: { to: stri
     join: (name, time) => user(encodeSerfMessage(serfType.join, serfJoinCodec, { LTime: time, Node: name })),
     leave: (name, time, prune = false) => user(encodeSerfMessage(serfType.leave, serfLeaveCodec, { LTime: time, Node: name, Prune: prune })),
     status: (name) => serf.member(name)?.status,
+    meet: (times = { events: 1, queries: 1 }) => serf.mergeState(encodeSerfMessage(serfType.pushPull, serfPushPullCodec, { LTime: 1, StatusLTimes: new Map(), LeftMembers: [], EventLTime: times.events, Events: [], QueryLTime: times.queries }), false),
   };
 }
 
@@ -149,6 +150,7 @@ describe('user events', () => {
   const event = (LTime: number, Name: string, payload = ''): Uint8Array => encodeSerfMessage(serfType.userEvent, serfUserEventCodec, { LTime, Name, Payload: Buffer.from(payload), CC: true });
   test('each is delivered once and passed on once, the clock moves past it, and too old ones are not news', () => {
     const b = bench();
+    b.meet();
     b.alive('b');
     for (const message of [event(5, 'x'), event(5, 'x'), event(5, 'y'), event(5, 'x', 'other'), event(700, 'late'), event(100, 'old')]) b.serf.userMessage(message, from);
     expect(b.seen.slice(1)).toEqual(['user x', 'user y', 'user x', 'user late']);
@@ -170,6 +172,7 @@ describe('queries', () => {
   });
   test('one that is not for us is passed on all the same; one that must not be passed on is not', () => {
     const b = bench();
+    b.meet();
     b.alive('b');
     b.serf.userMessage(query({ Filters: [encodeSerfMessage(0, { zero: 0, write: (w) => { w.arrayHeader(1); w.text('b'); }, read: () => 0 }, 0)] }), from);
     expect([b.seen, b.serf.queueSizes.queries]).toEqual([['member-join b alive'], 1]);
@@ -178,6 +181,7 @@ describe('queries', () => {
   });
   test('_serf_ping is acknowledged and nothing else; a conflict query is answered unless it is about us', () => {
     const b = bench();
+    b.meet();
     b.alive('b');
     b.serf.userMessage(query({ Name: '_serf_ping', Flags: 1 }), from);
     expect(b.sent.map(({ to, message }) => [to, message[0], message[1]])).toEqual([['10.0.0.2', messageType.user, serfType.queryResponse]]);
@@ -185,6 +189,25 @@ describe('queries', () => {
     b.serf.userMessage(query({ ID: 3, Name: '_serf_conflict', Payload: Buffer.from('b') }), from);
     expect(b.sent).toHaveLength(2);
     expect(b.seen).toEqual(['member-join b alive']);
+  });
+  test('those from before the first contact are not carried out, whether they come before or after it (D1)', () => {
+    const b = bench();
+    b.alive('b');
+    const event = (LTime: number): Uint8Array => encodeSerfMessage(serfType.userEvent, serfUserEventCodec, { LTime, Name: `e${LTime}`, Payload: none, CC: false });
+    const say = (LTime: number): void => {
+      b.serf.userMessage(query({ LTime, ID: LTime, Name: `q${LTime}`, Flags: 1 }), from);
+      b.serf.userMessage(event(LTime), from);
+    };
+    say(3);
+    b.meet({ events: 5, queries: 5 });
+    say(3);
+    say(4);
+    expect([b.seen, b.sent]).toEqual([['member-join b alive'], []]);
+    say(5);
+    expect(b.seen.slice(1)).toEqual(['query q5', 'user e5']);
+    b.meet({ events: 50, queries: 50 });
+    say(6);
+    expect(b.seen.slice(3)).toEqual(['query q6', 'user e6']);
   });
   test('a lone node keeps no query for who comes later (D1)', () => {
     const b = bench();

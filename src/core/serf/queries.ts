@@ -100,8 +100,9 @@ export class Queries {
     this.#ports.broadcast(message);
   }
 
-  /** True when others should hear it. @throws WireError */
+  /** True when others should hear it. Before the first contact it may be of any age, and is left alone. @throws WireError */
   handleQuery(body: Uint8Array): boolean {
+    if (!this.#joined) return false;
     const query = serfQueryCodec.decode(body, messageLimits);
     return this.#receive({ ...query, Payload: query.Payload.slice() }) && (query.Flags & queryFlag.noBroadcast) === 0;
   }

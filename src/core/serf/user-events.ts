@@ -75,8 +75,12 @@ export class UserEvents {
     this.#ports.broadcast(message);
   }
 
-  /** True when it is news. @throws WireError */
+  /**
+   * True when it is news. Before the first exchange of state nothing is: whoever is quicker with old events than with
+   * its state must not pass them for new, and what is new will be sent again. @throws WireError
+   */
   handle(body: Uint8Array): boolean {
+    if (!this.#merged) return false;
     const event = serfUserEventCodec.decode(body, { valuesMax: 64, depthMax: 4 });
     return this.#deliver({ ...event, Payload: event.Payload.slice() });
   }
