@@ -4,7 +4,7 @@
  */
 import { TroupeError } from '../../base/errors.ts';
 import { applyEffect, bytesNeeded, evaluate, evictionsFor } from '../store/evaluate.ts';
-import { decodeEffect, encodedLength, encodeEffect } from '../store/effect-codec.ts';
+import { decodeEffect } from '../store/effect-codec.ts';
 import { Effect, EffectKind } from '../store/effect.ts';
 import { Op, Status, StoreReply } from '../store/request.ts';
 import type { StoreRequest } from '../store/request.ts';
@@ -14,16 +14,13 @@ import { Follower } from './follower.ts';
 import { effectStart, entryStatus, newLocation } from './log.ts';
 import { beginFrame, ReplicaFrame } from './messages.ts';
 import type { Position } from './messages.ts';
+import { everyKey, PendingReplies } from './pending-replies.ts';
+import { beginSnapshot, sendChunks, sendCommit, sendEntries } from './sending.ts';
 import type { ExecuteSink } from './sinks.ts';
 
 const probeEveryMs = 50;
 /** Acknowledgements may be lost with the connection that carried them: a copy that owes one for this long is asked where it is. */
 const askAfterMs = 150;
-const chunkBytes = 48 << 10;
-const chunksOutMax = 4;
-/** How much one flush may gather for one copy that is only catching up. */
-const catchUpBytesPerTurn = 256 << 10;
-const inSyncBytesPerTurn = 8 << 20;
 /** A copy that is this little behind counts towards every acknowledgement from then on, so that a steady load cannot keep it out for ever. */
 const nearBytes = 64 << 10;
 /**
@@ -31,19 +28,6 @@ const nearBytes = 64 << 10;
  * connection is given up after 3 to 4 s (node/peers.ts); until then what it holds may still arrive.
  */
 const ageMarginMs = 5000;
-
-/** A reply that waits until its sequence number is committed. */
-interface Pending {
-  readonly seq: number;
-  readonly hash: number;
-  readonly isWrite: boolean;
-  readonly sink: ExecuteSink;
-  readonly status: Status;
-  readonly flags: number;
-  readonly cas: number;
-  readonly counter: number | bigint;
-  readonly value: Uint8Array | undefined;
-}
 
 export interface FollowerSpec {
   readonly name: string;
@@ -63,9 +47,7 @@ export class Primary {
   #settleSeq = -1;
   #fetching: string | undefined;
   #lastFetchAt = Number.NEGATIVE_INFINITY;
-  #pending: Pending[] = [];
-  #pendingHead = 0;
-  readonly #pendingKeys = new Map<number, number>();
+  readonly #pending = new PendingReplies();
   #resignedAt = Number.NEGATIVE_INFINITY;
   readonly #location = newLocation();
   readonly #effect = new Effect();
@@ -76,7 +58,7 @@ export class Primary {
   }
 
   get pendingCount(): number {
-    return this.#pending.length - this.#pendingHead;
+    return this.#pending.count;
   }
 
   // ---- membership -------------------------------------------------------------------------------------------------
@@ -119,7 +101,7 @@ export class Primary {
       follower.inSync = spec.inSync;
       follower.former = spec.former;
     }
-    if (this.serving) this.#advance(now);
+    if (this.serving) this.#advance();
     else this.#settle(now);
   }
 
@@ -142,11 +124,7 @@ export class Primary {
     for (const follower of this.followers.values()) this.#endSnapshot(follower);
     this.followers.clear();
     this.serving = false;
-    const waiting = this.#pending.slice(this.#pendingHead);
-    this.#pending = [];
-    this.#pendingHead = 0;
-    this.#pendingKeys.clear();
-    for (const pending of waiting) pending.sink.moved();
+    this.#pending.handBack();
   }
 
   // ---- settling ---------------------------------------------------------------------------------------------------
@@ -186,7 +164,7 @@ export class Primary {
     if (!this.#commitSettled(now)) return;
     this.serving = true;
     this.#reportSettled();
-    this.#completeUpTo(this.#copy.commitSeq);
+    this.#pending.completeUpTo(this.#copy.commitSeq);
     for (const follower of this.followers.values()) if (follower.position === undefined) this.#probe(now, follower);
     this.#copy.sink.servingChanged(this.#copy);
     this.#copy.sink.dirty(this.#copy);
@@ -272,7 +250,7 @@ export class Primary {
     follower.lastProgressAt = now;
     if (this.serving || this.#settleSeq >= 0) this.#align(now, follower, position);
     if (!this.serving) this.#settle(now);
-    else this.#advance(now);
+    else this.#advance();
   }
 
   /** Finds the point up to which the copy's log is this one's, and goes on from there; failing that, sends everything. */
@@ -308,7 +286,7 @@ export class Primary {
       follower.lastProgressAt = now;
     }
     if (this.serving) {
-      this.#advance(now);
+      this.#advance();
       this.#caughtUp(now, follower);
     } else this.#settle(now);
     if (follower.nextSeq <= this.#copy.log.lastSeq) this.#copy.sink.dirty(this.#copy);
@@ -348,99 +326,15 @@ export class Primary {
       if (follower.mode === 'probing') continue;
       const writer = this.#copy.sink.writer(follower.name);
       if (writer === undefined) continue;
-      if (follower.mode === 'waiting' && this.serving && !follower.required && this.#copy.sink.snapshotSlot()) this.#beginSnapshot(now, follower);
-      if (follower.mode !== 'waiting') this.#sendEntries(now, follower);
-      if (follower.mode === 'snapshot') this.#sendChunks(now, follower);
+      if (follower.mode === 'waiting' && this.serving && !follower.required && this.#copy.sink.snapshotSlot()) beginSnapshot(now, this.#copy, follower, writer);
+      if (follower.mode !== 'waiting' && !sendEntries(now, this.#copy, follower, writer)) this.#probe(now, follower);
+      if (follower.mode === 'snapshot' && sendChunks(this.#copy, follower, writer)) {
+        this.#endSnapshot(follower);
+        follower.mode = 'streaming';
+        follower.lastProgressAt = now;
+      }
     }
     this.#trim(now);
-  }
-
-  #sendEntries(now: number, follower: Follower): void {
-    const { log, sink, address, epoch } = this.#copy;
-    const writer = sink.writer(follower.name);
-    if (writer === undefined) return;
-    const room = follower.required ? inSyncBytesPerTurn : catchUpBytesPerTurn;
-    const start = writer.size;
-    const before = follower.nextSeq;
-    while (follower.nextSeq <= log.lastSeq && writer.size - start < room) {
-      const previousEpoch = log.epochAt(follower.nextSeq - 1);
-      const count = previousEpoch === undefined ? 0 : log.run(follower.nextSeq, chunkBytes, this.#location);
-      if (count === 0) {
-        // Trimmed from under a slow copy: start over.
-        this.#probe(now, follower);
-        return;
-      }
-      beginFrame(writer, ReplicaFrame.append, address, epoch);
-      writer.f64(follower.nextSeq);
-      writer.u32(previousEpoch as number);
-      writer.f64(this.#copy.commitSeq);
-      writer.u32(count);
-      writer.raw(this.#location.bytes, this.#location.start, this.#location.end);
-      writer.end();
-      follower.nextSeq += count;
-      follower.sentCommit = this.#copy.commitSeq;
-    }
-    if (before <= follower.ackSeq + 1 && follower.nextSeq > before) follower.lastProgressAt = now;
-  }
-
-  #beginSnapshot(now: number, follower: Follower): void {
-    const { log, table, sink, address, epoch } = this.#copy;
-    const writer = sink.writer(follower.name);
-    if (writer === undefined) {
-      sink.snapshotDone();
-      return;
-    }
-    follower.mode = 'snapshot';
-    follower.cursor = 0;
-    follower.scanned = false;
-    follower.chunksOut = 0;
-    follower.nextSeq = log.baseSeq + 1;
-    follower.lastProgressAt = now;
-    beginFrame(writer, ReplicaFrame.snapshotBegin, address, epoch);
-    writer.f64(log.baseSeq);
-    writer.u32(log.epochAt(log.baseSeq) ?? 0);
-    writer.f64(log.lastSeq);
-    writer.f64(Math.min(now - log.droppedUntil, 1e15));
-    writer.f64(table.flushAt);
-    writer.end();
-  }
-
-  #sendChunks(now: number, follower: Follower): void {
-    const { table, sink, address, epoch, log } = this.#copy;
-    const writer = sink.writer(follower.name);
-    if (writer === undefined) return;
-    // The log comes first: a chunk shows the state after all entries that were sent before it.
-    if (follower.nextSeq <= log.lastSeq) return;
-    const step = Math.max(1, Math.min(64, Math.floor((chunkBytes * table.count) / (table.bytes + 1))));
-    while (!follower.scanned && follower.chunksOut < chunksOutMax) {
-      beginFrame(writer, ReplicaFrame.snapshotChunk, address, epoch);
-      do {
-        follower.cursor = table.scan(follower.cursor, step, (ref) => {
-          const effect = this.#effect;
-          effect.kind = EffectKind.put;
-          effect.flushFirst = false;
-          effect.key = effect.value = table.memoryOf(ref);
-          effect.keyStart = table.keyStartOf(ref);
-          effect.keyEnd = effect.keyStart + table.keyLengthOf(ref);
-          effect.valueStart = table.valueStartOf(ref);
-          effect.valueEnd = effect.valueStart + table.valueLengthOf(ref);
-          effect.flags = table.flagsOf(ref);
-          effect.expiresAt = table.expiresAtOf(ref);
-          effect.cas = table.casOf(ref);
-          const at = writer.reserve(encodedLength(effect));
-          encodeEffect(effect, writer.bytes, at);
-        });
-      } while (follower.cursor !== 0 && writer.frameLength < chunkBytes);
-      writer.end();
-      follower.chunksOut++;
-      if (follower.cursor === 0) follower.scanned = true;
-    }
-    if (!follower.scanned || follower.mode !== 'snapshot') return;
-    beginFrame(writer, ReplicaFrame.snapshotEnd, address, epoch);
-    writer.end();
-    this.#endSnapshot(follower);
-    follower.mode = 'streaming';
-    follower.lastProgressAt = now;
   }
 
   #trim(now: number): void {
@@ -497,22 +391,13 @@ export class Primary {
       sink.reply(reply);
       return;
     }
-    this.#pendingKeys.set(request.op === Op.flush ? -1 : request.hash, seq);
-    this.#park(seq, request.op === Op.flush ? -1 : request.hash, true, reply, sink);
+    this.#pending.park(seq, request.op === Op.flush ? everyKey : request.hash, true, reply, sink);
   }
 
   /** Replies at once, or, if the outcome rests on a write that is still on its way, when that is committed. */
   #answer(hash: number, reply: StoreReply, sink: ExecuteSink): void {
-    if (this.pendingCount > 0 && (this.#pendingKeys.has(hash) || this.#pendingKeys.has(-1))) this.#park(this.#copy.log.lastSeq, hash, false, reply, sink);
+    if (this.#pending.concerns(hash)) this.#pending.park(this.#copy.log.lastSeq, hash, false, reply, sink);
     else sink.reply(reply);
-  }
-
-  #park(seq: number, hash: number, isWrite: boolean, reply: StoreReply, sink: ExecuteSink): void {
-    const carriesValue = reply.status === Status.hit;
-    this.#pending.push({
-      seq, hash, isWrite, sink, status: reply.status, flags: reply.flags, cas: reply.cas, counter: reply.counter,
-      value: carriesValue ? reply.value.slice(reply.valueStart, reply.valueEnd) : undefined,
-    });
   }
 
   #refusal(): Status | undefined {
@@ -555,7 +440,7 @@ export class Primary {
     reply.message = undefined;
     if (request.op === Op.incr || request.op === Op.decr) reply.counter = readCounter(this.#effect);
     if (seq <= this.#copy.commitSeq) sink.reply(reply);
-    else this.#park(log.lastSeq, request.hash, false, reply, sink);
+    else this.#pending.park(log.lastSeq, request.hash, false, reply, sink);
     return true;
   }
 
@@ -581,14 +466,14 @@ export class Primary {
 
   #written(now: number, seq: number): void {
     this.#copy.appliedSeq = seq;
-    this.#advance(now);
+    this.#advance();
     if (this.followers.size > 0) this.#copy.sink.dirty(this.#copy);
     else this.#trim(now);
   }
 
   // ---- committing -------------------------------------------------------------------------------------------------
 
-  #advance(now: number): void {
+  #advance(): void {
     const copy = this.#copy;
     const lastSeq = copy.log.lastSeq;
     let commit = lastSeq;
@@ -597,8 +482,7 @@ export class Primary {
     } else if (copy.options.acks === 'majority') commit = this.#majority(lastSeq);
     if (commit <= copy.commitSeq) return;
     copy.commitTo(commit);
-    this.#completeUpTo(commit);
-    void now;
+    this.#pending.completeUpTo(commit);
   }
 
   #majority(lastSeq: number): number {
@@ -606,34 +490,6 @@ export class Primary {
     for (const follower of this.followers.values()) if (follower.required) held.push(follower.ackSeq);
     held.sort((a, b) => b - a);
     return held[held.length >> 1] as number;
-  }
-
-  #completeUpTo(commit: number): void {
-    const reply = this.#reply;
-    while (this.#pendingHead < this.#pending.length) {
-      const pending = this.#pending[this.#pendingHead] as Pending;
-      if (pending.seq > commit) break;
-      this.#pendingHead++;
-      if (pending.isWrite && this.#pendingKeys.get(pending.hash) === pending.seq) this.#pendingKeys.delete(pending.hash);
-      reply.status = pending.status;
-      reply.flags = pending.flags;
-      reply.cas = pending.cas;
-      reply.counter = pending.counter;
-      reply.message = undefined;
-      if (pending.value !== undefined) {
-        reply.value = pending.value;
-        reply.valueStart = 0;
-        reply.valueEnd = pending.value.length;
-      }
-      pending.sink.reply(reply);
-    }
-    if (this.#pendingHead === this.#pending.length) {
-      this.#pending.length = 0;
-      this.#pendingHead = 0;
-    } else if (this.#pendingHead > 1024) {
-      this.#pending.splice(0, this.#pendingHead);
-      this.#pendingHead = 0;
-    }
   }
 
   // ---- time -------------------------------------------------------------------------------------------------------
@@ -657,23 +513,11 @@ export class Primary {
           this.#probe(now, follower);
         }
       }
-      if (follower.mode === 'streaming' && follower.sentCommit < this.#copy.commitSeq && follower.nextSeq > log.lastSeq) this.#sendCommit(follower);
+      if (follower.mode === 'streaming' && follower.sentCommit < this.#copy.commitSeq && follower.nextSeq > log.lastSeq) {
+        const writer = sink.writer(follower.name);
+        if (writer !== undefined) sendCommit(this.#copy, follower, writer);
+      }
     }
-  }
-
-  /** An append without entries: it proves that the logs agree so far, and carries the commit. */
-  #sendCommit(follower: Follower): void {
-    const { sink, log, address, epoch, commitSeq } = this.#copy;
-    const writer = sink.writer(follower.name);
-    const previousEpoch = log.epochAt(follower.nextSeq - 1);
-    if (writer === undefined || previousEpoch === undefined) return;
-    beginFrame(writer, ReplicaFrame.append, address, epoch);
-    writer.f64(follower.nextSeq);
-    writer.u32(previousEpoch);
-    writer.f64(commitSeq);
-    writer.u32(0);
-    writer.end();
-    follower.sentCommit = commitSeq;
   }
 }
 
