@@ -33,6 +33,11 @@ const gossipPort = 7946;
 
 const strategyNames = [...strategies.keys()] as [string, ...string[]];
 
+const nameServerValue = addressValue({ defaultPort: 53, name: true }).superRefine(({ host }, context) => {
+  // A name server by its name would have to be found first.
+  if (!/^(\d+(\.\d+){3}|[0-9a-f:]*:[0-9a-f:.]*)$/i.test(host)) context.addIssue({ code: 'custom', message: `'${host}' is no IP address: write IP or IP:PORT` });
+});
+
 const urlValue = z.string().superRefine((written, context) => {
   try {
     if (['http:', 'https:'].includes(new URL(written).protocol)) return;
@@ -63,7 +68,7 @@ function kindSchema(kind: OptionKind): z.ZodType {
     case 'whole': return whole(kind.min, kind.max);
     case 'choice': return oneOf(...(kind.values as [string, ...string[]]));
     case 'addresses': return z.array(addressValue({ defaultPort: gossipPort, name: true })).min(1).max(256).describe('a list of 1 to 256 addresses');
-    case 'servers': return z.array(addressValue({ defaultPort: 53 })).min(1).max(8).describe('a list of 1 to 8 addresses of name servers');
+    case 'servers': return z.array(nameServerValue).min(1).max(8).describe('a list of 1 to 8 addresses of name servers');
     case 'text':
     case 'path': return z.string().min(1).max(4096).describe('text of at least one character');
     case 'boolean': return yesOrNo;
