@@ -61,7 +61,7 @@ export async function run(words: readonly string[], options: { env?: Record<stri
 }
 
 function cleanEnvironment(): NodeJS.ProcessEnv {
-  const { TROUPE_HTTP: _http, TROUPE_TOKEN: _token, NOTIFY_SOCKET: _socket, ...rest } = process.env;
+  const { TROUPE_HTTP: _http, TROUPE_TOKEN: _token, TROUPE_RPC_ADDR: _rpc, TROUPE_RPC_AUTH: _auth, SERF_RPC_ADDR: _serfRpc, SERF_RPC_AUTH: _serfAuth, NOTIFY_SOCKET: _socket, ...rest } = process.env;
   return rest;
 }
 

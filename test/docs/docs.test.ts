@@ -25,9 +25,9 @@ describe('the commands in the documents', () => {
     symlinkSync(program, join(directory, 'bin/troupe'));
     const file = join(directory, 'troupe.json');
     writeFileSync(file, JSON.stringify({ apps: { wikipedy: { nodes: ['one'], module: join(root, 'examples/wikipedy/wikipedy.js') } } }));
-    const agent = new TestAgent(['--config', file, '--dev', '--name', 'one', ...anyPorts]);
-    const http = (await agent.ready())['http'] as string;
-    environment = { ...process.env, TROUPE_HTTP: http, PATH: `${join(directory, 'bin')}${delimiter}${process.env['PATH']}` };
+    const agent = new TestAgent(['--config', file, '--dev', '--name', 'one', ...anyPorts, '--rpc-addr', '127.0.0.1:0']);
+    const { http, rpc } = (await agent.ready()) as { http: string; rpc: string };
+    environment = { ...process.env, TROUPE_HTTP: http, TROUPE_RPC_ADDR: rpc, PATH: `${join(directory, 'bin')}${delimiter}${process.env['PATH']}` };
     await until(async () => (await run(['apps'], { env: { TROUPE_HTTP: http } })).stdout.includes('running'), () => `wikipedy does not run: ${agent.stderr}`);
   });
   afterAll(cleanUp);
