@@ -43,6 +43,8 @@ export interface HostNode {
   readonly handlers: EventHandlers;
   /** The node neither founds nor looks for a cluster, and knows of none: there is nothing to wait for. */
   readonly standsAlone: boolean;
+  /** Waits until discovery has found others, knows that there are none, or has looked for `discovery.waitJoinedMs`. Never rejects. */
+  lookAround(): Promise<void>;
   /** After the node has stopped: tells event handlers the last, stops serving HTTP and RPC, gives the data directory free, removes temporary files. Idempotent. */
   release(): Promise<void>;
 }
@@ -104,7 +106,7 @@ export async function startOnHost(config: AgentConfig, log: Log, directory: stri
     }
     if (config.liveNodes !== undefined) {
       const { file } = config.liveNodes;
-      liveNodes = new LiveNodesFile({ gossip: node.gossip, clock, log, write: (text) => writeFileAtomically(file, text) });
+      liveNodes = new LiveNodesFile({ gossip: node.gossip, clock, log, silent: silentOf(node), write: (text) => writeFileAtomically(file, text) });
     }
     const standsAlone = isAlone(config, node);
     http = config.http === undefined ? undefined : await startHttp({
@@ -118,8 +120,11 @@ export async function startOnHost(config: AgentConfig, log: Log, directory: stri
     const { waitJoinedMs } = config.discovery;
     const around = { http, serf, discovery, liveNodes, liveNodesFile: config.liveNodes?.file };
     node.showInPs(() => surroundingProcesses(around));
-    if (waitJoinedMs > 0 && (await discovery.joined(waitJoinedMs)) === 'timeout') log.warn('no other node was found in time: this node starts without, and goes on looking', { waitJoinedMs });
-    return { node, clock, httpAddress: http?.address, rpcAddress: serf.rpcAddress, handlers: serf.handlers, standsAlone, release };
+    const others = discovery;
+    const lookAround = async (): Promise<void> => {
+      if (waitJoinedMs > 0 && (await others.joined(waitJoinedMs)) === 'timeout') log.warn('no other node was found in time: this node starts without, and goes on looking', { waitJoinedMs });
+    };
+    return { lookAround, node, clock, httpAddress: http?.address, rpcAddress: serf.rpcAddress, handlers: serf.handlers, standsAlone, release };
   } catch (error) {
     await node?.close();
     await release();
@@ -129,6 +134,13 @@ export async function startOnHost(config: AgentConfig, log: Log, directory: stri
 
 function isAlone({ node: { bootstrapExpect, sync, join: others }, discovery }: AgentConfig, node: Node): boolean {
   return bootstrapExpect === 0 && sync === undefined && others.length === 0 && discovery.topologies.length === 0 && node.map.clusterId === '';
+}
+
+function silentOf(node: Node): { names(): ReadonlySet<string>; onChange(listener: () => void): () => void } {
+  return {
+    names: () => new Set(Object.values(node.map.nodes).filter((each) => !each.live && each.ended === 'silent').map((each) => each.name)),
+    onChange: (listener) => node.onMap(listener),
+  };
 }
 
 /** Nobody can be told to reach us at 0.0.0.0. */

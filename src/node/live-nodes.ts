@@ -44,13 +44,15 @@ export const liveNodesBytesMax: number = 16 << 20;
 /** Names that are held out of the list; past it the oldest comes in again. */
 const heldOutMax = 1024;
 
+const nobody: ReadonlySet<string> = new Set();
+
 /** User events and queries of these names rewrite the file; of the last two the payload is node names, separated by blanks. */
 export const liveNodesEvent = { refresh: 'live-nodes-refresh', out: 'live-nodes-out', in: 'live-nodes-in' } as const;
 
-/** Who may be sent work: alive, and not held out. */
-export function liveNodesOf(members: readonly Member[], heldOut: ReadonlySet<string>): LiveNode[] {
+/** Who may be sent work: alive, not held out, and not silent as far as the cluster's leader knows. */
+export function liveNodesOf(members: readonly Member[], heldOut: ReadonlySet<string>, silent: ReadonlySet<string> = nobody): LiveNode[] {
   return members
-    .filter((member) => member.status === 'alive' && !heldOut.has(member.name))
+    .filter((member) => member.status === 'alive' && !heldOut.has(member.name) && !silent.has(member.name))
     .toSorted((a, b) => (a.name < b.name ? -1 : 1))
     .map(({ name, address, tags }) => ({ name, address: address.host, port: address.port, tags: userTagsOf(tags), status: 'alive' }));
 }
@@ -100,6 +102,11 @@ export interface LiveNodesPorts {
   readonly gossip: Pick<Gossip, 'local' | 'members' | 'onEvent'>;
   readonly clock: Clock;
   readonly log: Log;
+  /**
+   * Nodes whose sessions ended because they do not answer. Leases find a frozen node within a second, where gossip must take
+   * its time: a false alarm of a lease costs a move, one of gossip a member. Default: nobody.
+   */
+  readonly silent?: { names(): ReadonlySet<string>; onChange(listener: () => void): () => void };
   /** Replaces the file as a whole: a reader sees the old text or the new. */
   readonly write: (text: string) => Promise<void>;
 }
@@ -125,7 +132,9 @@ export class LiveNodesFile {
   readonly #ports: LiveNodesPorts;
   readonly #timing: LiveNodesTiming;
   readonly #heldOut = new Set<string>();
-  readonly #stop: () => void;
+  readonly #stops: (() => void)[];
+  /** The silent ones of the last list. */
+  #silent: ReadonlySet<string> = nobody;
   /** Queries that are answered when what they asked for is written. */
   #answers: QueryAnswer[] = [];
   #speaks = false;
@@ -140,7 +149,8 @@ export class LiveNodesFile {
   constructor(ports: LiveNodesPorts, timing: Partial<LiveNodesTiming> = {}) {
     this.#ports = ports;
     this.#timing = { ...defaultLiveNodesTiming, ...timing };
-    this.#stop = ports.gossip.onEvent((event) => this.#take(event));
+    this.#stops = [ports.gossip.onEvent((event) => this.#take(event))];
+    if (ports.silent !== undefined) this.#stops.push(ports.silent.onChange(() => this.#lookForSilent()));
     if (this.#knowsOthers()) this.#speak();
     else this.#timer = ports.clock.at(ports.clock.now() + this.#timing.settleMs, () => this.#speak());
   }
@@ -153,7 +163,7 @@ export class LiveNodesFile {
   /** Writes what has changed last, and nothing from then on. */
   async close(): Promise<void> {
     if (this.#closed) return;
-    this.#stop();
+    for (const stop of this.#stops) stop();
     while (this.#writing !== undefined) await this.#writing;
     this.#closed = true;
     this.#timer?.cancel();
@@ -161,7 +171,15 @@ export class LiveNodesFile {
   }
 
   #take(event: GossipEvent): void {
-    if (!this.#applies(event)) return;
+    if (this.#applies(event)) this.#want();
+  }
+
+  #lookForSilent(): void {
+    const names = this.#ports.silent?.names() ?? nobody;
+    if (names.size !== this.#silent.size || [...names].some((name) => !this.#silent.has(name))) this.#want();
+  }
+
+  #want(): void {
     this.#wanted = true;
     if (!this.#speaks && this.#knowsOthers()) this.#speaks = true;
     if (this.#speaks) this.#arm();
@@ -242,7 +260,8 @@ export class LiveNodesFile {
     const answers = this.#answers;
     this.#answers = [];
     this.#wanted = false;
-    const nodes = liveNodesOf(gossip.members(), this.#heldOut);
+    this.#silent = this.#ports.silent?.names() ?? nobody;
+    const nodes = liveNodesOf(gossip.members(), this.#heldOut, this.#silent);
     try {
       await write(formatLiveNodes({ version: liveNodesVersion, time: clock.wallTime(), revision: this.#revision + 1, node: gossip.local.name, nodes }));
     } catch (error) {

@@ -13,8 +13,16 @@ function setUp(...members: Parameters<typeof member>[]) {
   const pool = new FakeGossip(...members.map((each) => member(...each)));
   const written: LiveNodesDocument[] = [];
   const disk = { failing: false, held: undefined as Promise<void> | undefined };
+  const silence = { names: new Set<string>(), tell: (): void => {} };
   const file = new LiveNodesFile({
     gossip: pool.gossip, clock, log: silentLog,
+    silent: {
+      names: () => new Set(silence.names),
+      onChange: (listener) => {
+        silence.tell = listener;
+        return () => void (silence.tell = () => {});
+      },
+    },
     async write(text) {
       await disk.held;
       if (disk.failing) throw new TroupeError('DISK_FULL', 'no room', {});
@@ -22,7 +30,7 @@ function setUp(...members: Parameters<typeof member>[]) {
     },
   });
   const names = (): string[][] => written.map((document) => document.nodes.map((node) => node.name));
-  return { clock, pool, written, disk, file, names };
+  return { clock, pool, written, disk, file, names, silence };
 }
 
 describe('liveNodesOf()', () => {
@@ -127,6 +135,22 @@ describe('LiveNodesFile', () => {
     pool.set('member-join', member('b'));
     await clock.turn();
     expect(names()).toEqual([['a'], ['a'], ['a', 'b']]);
+  });
+
+  test('leaves out whom the leader does not hear, and looks again when that changes, not at every change of the map', async () => {
+    const { clock, names, silence } = setUp(['a'], ['b']);
+    await clock.turn();
+    silence.names.add('b');
+    silence.tell();
+    await clock.turn();
+    for (let i = 0; i < 10; i++) {
+      silence.tell();
+      await clock.turn();
+    }
+    silence.names.delete('b');
+    silence.tell();
+    await clock.turn();
+    expect(names()).toEqual([['a', 'b'], ['a'], ['a', 'b']]);
   });
 
   test('answers a query when what it asked for is written', async () => {
