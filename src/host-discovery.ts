@@ -28,7 +28,15 @@ export function startDiscovery({ topologies }: DiscoveryConfig, gossip: Gossip, 
     files: textFiles,
     processes: new HostProcesses(),
     processTable,
-    self: { name: gossip.local.name, address: gossip.local.address, keys: gossip.keys(), runtimeDirectory: runtimeDirectory() },
+    self: {
+      name: gossip.local.name,
+      address: gossip.local.address,
+      // They may be exchanged while we run.
+      get keys() {
+        return gossip.keys();
+      },
+      runtimeDirectory: runtimeDirectory(),
+    },
   }, gossipHooks(gossip));
 }
 

@@ -49,5 +49,6 @@ export async function createNode(config: ConfigInput, options: CreateNodeOptions
   const host = await startOnHost(read, log, directory);
   // Whoever ends the node need not know what lies around it.
   void host.node.stopped.then(() => host.release());
+  await host.lookAround();
   return host.node;
 }

@@ -92,7 +92,8 @@ function readFile(file: string): string {
   }
 }
 
-async function announceReady(config: AgentConfig, { node, clock, httpAddress: http, rpcAddress: rpc, standsAlone }: HostNode, log: HostLog): Promise<void> {
+async function announceReady(config: AgentConfig, { lookAround, node, clock, httpAddress: http, rpcAddress: rpc, standsAlone }: HostNode, log: HostLog): Promise<void> {
+  await lookAround();
   if (standsAlone) log.info('this node founds no cluster and looks for none: let it join one (`troupe join`), or start one node with --bootstrap-expect or --dev');
   else {
     await node.ready();

@@ -55,7 +55,6 @@ class GossipSource implements Source {
   readonly #options: GossipOptions;
   readonly #ports: GossipPorts;
   readonly #sink: Sink;
-  readonly #keys: readonly Uint8Array[];
   readonly #target: Address;
   readonly #instance: string;
   readonly #heard: HeardHosts;
@@ -78,7 +77,6 @@ class GossipSource implements Source {
     this.#options = options;
     this.#ports = ports;
     this.#sink = sink;
-    this.#keys = options.secret ?? ports.self.keys;
     this.#target = { host: options.address ?? (options.broadcast ? broadcastAddress : multicastAddress), port: options.port };
     this.#instance = random.uint32().toString(16).padStart(8, '0') + random.uint32().toString(16).padStart(8, '0');
     this.#heard = new HeardHosts({ lossMs: options.heartbeatMaxMs * 5, rememberMs: Math.max(options.heartbeatMaxMs * 5, options.clockSkewMaxMs * 2) });
@@ -134,6 +132,10 @@ class GossipSource implements Source {
     const socket = this.#socket;
     this.#socket = undefined;
     await socket?.close();
+  }
+
+  get #keys(): readonly Uint8Array[] {
+    return this.#options.secret ?? this.#ports.self.keys;
   }
 
   get #deafMs(): number {
