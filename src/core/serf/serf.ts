@@ -340,7 +340,12 @@ export class Serf implements SwimDelegate {
     // The time of a leave is not in the state, but it came after the join.
     for (const Node of remote.LeftMembers) this.#leaveIntent({ LTime: (remote.StatusLTimes.get(Node) ?? 0) + 1, Node, Prune: false });
     const left = new Set(remote.LeftMembers);
-    for (const [Node, LTime] of remote.StatusLTimes) if (!left.has(Node)) this.#joinIntent({ LTime, Node });
+    for (const [Node, LTime] of remote.StatusLTimes) {
+      // In a large pool nearly all of them are known.
+      const member = this.#members.get(Node);
+      if (member !== undefined && LTime <= member.statusTime && LTime < this.clock.time) continue;
+      if (!left.has(Node)) this.#joinIntent({ LTime, Node });
+    }
     this.events.merge(remote.Events, remote.EventLTime, join && this.#replays > 0 ? 'told' : join && this.#joins > 0 ? 'history' : 'missed');
   }
 

@@ -105,6 +105,12 @@ export class MemberTable {
     return picked;
   }
 
+  /** Whether a claim that another node is alive says nothing new. */
+  knowsAlive({ Name, Incarnation, Port, Addr }: { readonly Name: string; readonly Incarnation: number; readonly Port: number; readonly Addr: Uint8Array }): boolean {
+    const known = this.#byName.get(Name);
+    return known !== undefined && known !== this.self && Incarnation <= known.incarnation && Port === known.endpoint.port && sameBytes(Addr, known.ip);
+  }
+
   /** Somebody says that a node is alive. */
   alive(claim: Alive): void {
     const { options, delegate, timers } = this.#context;

@@ -90,6 +90,12 @@ export class Swim {
     return retransmitLimit(this.#options.timing.retransmitMult, this.table.size);
   }
 
+  /** Forgets what waits to be gossiped, here and in the layer above. */
+  dropBroadcasts(): void {
+    this.#queue.clear();
+    this.#delegate.nobodyListens();
+  }
+
   get queued(): number {
     return this.#queue.size;
   }
@@ -223,8 +229,7 @@ export class Swim {
     });
     if (targets.length === 0) {
       // Whoever comes gets the state by push/pull; old messages would only be acted upon too late.
-      this.#queue.clear();
-      this.#delegate.nobodyListens();
+      this.dropBroadcasts();
       return;
     }
     let sent = false;
@@ -301,18 +306,20 @@ export class Swim {
   }
 
   #mergeNode(remote: PushNodeState): void {
-    const claim = { Incarnation: remote.Incarnation, Node: remote.Name };
+    const { Incarnation, Name: Node } = remote;
     switch (remote.State) {
       case nodeStateCode.alive:
-        this.table.alive({ ...claim, Addr: remote.Addr, Port: remote.Port, Meta: remote.Meta, Vsn: remote.Vsn });
+        // In a large pool nearly all of a state is known: that must cost nothing.
+        if (this.table.knowsAlive(remote)) return;
+        this.table.alive({ Incarnation, Node, Addr: remote.Addr, Port: remote.Port, Meta: remote.Meta, Vsn: remote.Vsn });
         return;
       case nodeStateCode.left:
-        this.table.dead({ ...claim, From: remote.Name });
+        this.table.dead({ Incarnation, Node, From: Node });
         return;
       // Second-hand news of a death may be old: the member gets its chance to speak up.
       case nodeStateCode.dead:
       case nodeStateCode.suspect:
-        this.table.suspect({ ...claim, From: this.#options.name });
+        this.table.suspect({ Incarnation, Node, From: this.#options.name });
         return;
       default:
         this.#sink.log('debug', `a member in the unknown state ${remote.State} was left out`, { node: remote.Name });
