@@ -27,13 +27,15 @@ const handlersGraceMs = 5000;
 export async function startSerfSide(node: Node, config: AgentConfig, events: AgentEvents, ports: { readonly clock: Clock; readonly streams: Streams; readonly log: Log }): Promise<SerfSide> {
   const { clock, log } = ports;
   const { runningMax, timeoutMs } = config.handlers;
+  let rpc: SerfRpcServer | undefined;
   const handlers = new EventHandlers(config.handlers.handlers, {
     scripts: new HostScripts(), clock, log,
     self: () => node.gossip.local,
     leads: () => node.status().leader === node.name,
+    // A script that runs `serf members` or `troupe query` means this agent, wherever its RPC listens.
+    environment: () => (rpc === undefined ? {} : rpcEnvironment(rpc.address, config.rpc?.auth)),
   }, { ...(runningMax === undefined ? {} : { runningMax }), ...(timeoutMs === undefined ? {} : { timeoutMs }) });
   events.onEvent((event) => handlers.handle(event));
-  let rpc: SerfRpcServer | undefined;
   const close = async (): Promise<void> => {
     events.close();
     await Promise.all([rpc?.close(), handlers.close(handlersGraceMs)]);
@@ -57,6 +59,12 @@ async function startRpc(node: Node, { rpc }: AgentConfig, { clock, streams, log 
     log.warn(`Serf's RPC is not served: another process has ${formatAddress(rpc.bind)}; choose a port with --rpc-addr, or say --rpc-addr off`);
     return undefined;
   }
+}
+
+function rpcEnvironment({ host, port }: Address, auth: string | undefined): Record<string, string> {
+  const reachable = host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host;
+  const address = formatAddress({ host: reachable, port });
+  return { SERF_RPC_ADDR: address, TROUPE_RPC_ADDR: address, ...(auth === undefined ? {} : { SERF_RPC_AUTH: auth, TROUPE_RPC_AUTH: auth }) };
 }
 
 function isTail(log: Log): log is Log & LogTail {

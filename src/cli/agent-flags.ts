@@ -52,7 +52,7 @@ export const agentFlags: readonly AgentFlag[] = [
   { form: '--http <address>', path: ['http', 'bind'], help: 'serve the HTTP API on ADDR[:PORT], or `off`; default 127.0.0.1:7380' },
   { form: '--token <token>', path: ['http', 'token'], help: 'ask for this token in every HTTP request (also TROUPE_TOKEN)' },
   { form: '--rpc-addr <address>', path: ['rpc', 'bind'], help: "serve Serf's RPC on ADDR[:PORT], or `off`; default 127.0.0.1:7373" },
-  { form: '--rpc-auth <token>', path: ['rpc', 'auth'], help: "ask for this token from every client of Serf's RPC" },
+  { form: '--rpc-auth <token>', path: ['rpc', 'auth'], help: "ask for this token from every client of Serf's RPC (also TROUPE_RPC_AUTH)" },
   { form: '--event-handler <handler>', path: ['handlers'], repeat: true, help: '[leader:][EVENT[,EVENT…]=]SCRIPT: run the script for the events, as in Serf; may be repeated' },
   { form: '--handlers-max <n>', path: ['handling', 'runningMax'], read: number, help: 'event handlers that run at one time; default 8' },
   { form: '--handler-timeout <ms>', path: ['handling', 'timeoutMs'], read: number, help: 'terminate an event handler that runs longer; default 60000' },

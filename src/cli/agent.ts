@@ -35,6 +35,7 @@ Examples:
       if (given[optionKey(flag)] !== undefined) throw new UsageError(`this version cannot do ${flag.slice(1)}: ${instead}`);
     }
     if (given['token'] === undefined && process.env['TROUPE_TOKEN'] !== undefined) given['token'] = process.env['TROUPE_TOKEN'];
+    if (given['rpcAuth'] === undefined && process.env['TROUPE_RPC_AUTH'] !== undefined) given['rpcAuth'] = process.env['TROUPE_RPC_AUTH'];
     const { runAgent } = await import('./run-agent.ts');
     process.exitCode = await runAgent({ configPaths, overrides: overridesOf(given) });
   });

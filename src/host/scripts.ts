@@ -7,7 +7,7 @@ import type { RunningScript, ScriptExit, ScriptOptions, Scripts } from '../ports
 /** What a script left behind in the background may hold its output open; after the shell has ended we wait this long (ms). */
 const outputGraceMs = 250;
 
-/** Scripts as plain children in process groups of their own: about 2 ms each, where a warden would cost 40 ms and 22 MB. */
+/** Scripts as plain children in process groups of their own: some milliseconds each, where a warden would cost 40 ms and 22 MB. */
 export class HostScripts implements Scripts {
   run(options: ScriptOptions, onExit: (exit: ScriptExit) => void): RunningScript {
     const output = new TailBuffer(options.outputBytesMax);

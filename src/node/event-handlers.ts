@@ -39,6 +39,8 @@ export interface HandlerPorts {
   readonly self: () => Member;
   /** This node leads the cluster, as of now. */
   readonly leads: () => boolean;
+  /** What scripts find in their environment besides what they are told of the event; default: nothing. */
+  readonly environment?: () => Readonly<Record<string, string>>;
 }
 
 /** What dropping is logged at most once in (ms). */
@@ -155,7 +157,7 @@ export class EventHandlers {
     for (const handler of this.#handlers) {
       if (!handler.filters.some((filter) => matchesEvent(filter, event))) continue;
       if (handler.leaderOnly && !(leads ??= this.#ports.leads())) continue;
-      this.#enqueue({ script: handler.script, event, environment: (environment ??= environmentOf(event, this.#ports.self())) });
+      this.#enqueue({ script: handler.script, event, environment: (environment ??= { ...this.#ports.environment?.(), ...environmentOf(event, this.#ports.self()) }) });
     }
     this.#start();
   }

@@ -1,7 +1,7 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { rpcEventRequest, rpcForceLeaveRequest, rpcQueryRequest, rpcTagsRequest } from '../../src/core/wire/serf-rpc.ts';
+import { rpcEventRequest, rpcForceLeaveRequest, rpcJoinRequest, rpcQueryRequest, rpcTagsRequest } from '../../src/core/wire/serf-rpc.ts';
 import { parseAddress } from '../../src/ports/address.ts';
 import { buildIfStale, cleanUp, temporaryDirectory, TestAgent } from '../cli/program.ts';
 import { freePort, SerfAgent, serfInstalled } from '../mixed/serf-agent.ts';
@@ -26,14 +26,14 @@ class Watched {
     this.file = file;
     this.address = address;
     this.agent = new TestAgent(['-node', name, '-bind', address, '-peer', `${address.split(':')[0]}:0`, '-http', '127.0.0.1:0', '-rpc-addr', '127.0.0.1:0', '-profile', 'local',
-      '-event-handler', `echo "$SERF_EVENT $SERF_USER_EVENT$SERF_QUERY_NAME $(cut -f1 | tr '\\n' ' ')" >> ${file}`, ...words]);
+      ...words, '-event-handler', `echo "$SERF_EVENT $SERF_USER_EVENT$SERF_QUERY_NAME $(cut -f1 | tr '\\n' ' ')" >> ${file}`]);
   }
 
-  static async start(name: string, host: string, words: readonly string[] = [], reuse?: Watched): Promise<Watched> {
+  static async start(name: string, host: string, words: readonly string[] = [], reuse?: Watched, token?: string): Promise<Watched> {
     const address = reuse?.address ?? `${host}:${await freePort(host)}`;
-    const watched = new Watched(name, address, reuse?.file ?? join(temporaryDirectory(), 'events'), words);
+    const watched = new Watched(name, address, reuse?.file ?? join(temporaryDirectory(), 'events'), token === undefined ? words : [...words, '-rpc-auth', token]);
     const ready = await watched.agent.ready();
-    watched.client = await RawClient.ready(parseAddress(ready['rpc'] as string));
+    watched.client = await RawClient.ready(parseAddress(ready['rpc'] as string), token);
     watched.http = ready['http'] as string;
     clients.push(watched.client);
     return watched;
@@ -150,6 +150,17 @@ describe('agents with handlers', () => {
     await b.told('user new');
     await b.told('query new');
     expect(b.lines.filter((line) => line.includes('old'))).toEqual([]);
+  });
+
+  test.skipIf(!serfInstalled)('join with replay tells what was before; a script that asks over RPC asks its own agent', async () => {
+    const real = await SerfAgent.start('real', '127.0.0.65');
+    reals.push(real);
+    await real.command('event', '-coalesce=false', 'old');
+    const file = join(temporaryDirectory(), 'members');
+    const b = await Watched.start('b', '127.0.0.66', ['-event-handler', `user:old=serf members > ${file}`], undefined, 'secret');
+    b.client.send('join', 3, rpcJoinRequest, { Existing: [`${real.address.host}:${real.address.port}`], Replay: true });
+    await poll(() => expect(existsSync(file) ? readFileSync(file, 'utf8') : '').toMatch(/^b .* alive[^]*^real .* alive/m));
+    expect(b.client.values).toContainEqual({ Num: 1 });
   });
 
   // D4: Serf tells a restarted node, which the others find, all events from before as new.
