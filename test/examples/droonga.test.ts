@@ -16,7 +16,7 @@ describe('the README of examples/droonga', () => {
   });
   afterAll(() => run.cleanUp());
 
-  test('every command shows what it says', { timeout: 180_000 }, async () => {
+  test('every command shows what it says', { timeout: 300_000 }, async () => {
     expect(run.claims.length).toBeGreaterThan(12);
     for (const claim of run.claims) await run.check(claim);
   });
@@ -29,7 +29,7 @@ describe('the dispatcher', () => {
   });
   afterAll(() => run.cleanUp());
 
-  test('under load, sends nothing to killed nodes once the list has changed, and loses no job', { timeout: 180_000 }, async () => {
+  test('under load, sends nothing to killed nodes once the list has changed, and loses no job', { timeout: 300_000 }, async () => {
     const base = run.place('http://127.0.7.1:10030');
     const name = (number: number): string => run.place(`127.0.7.${number}`);
     const live = async (): Promise<{ list: number; live: string[] }> => (await (await fetch(`${base}/live`)).json()) as { list: number; live: string[] };

@@ -7,7 +7,7 @@ beforeAll(() => {
 });
 afterAll(() => run.cleanUp());
 
-test('every command of the README of examples/edge shows what it says', { timeout: 240_000 }, async () => {
+test('every command of the README of examples/edge shows what it says', { timeout: 400_000 }, async () => {
   expect(run.claims.length).toBeGreaterThan(20);
   for (const claim of run.claims) await run.check(claim);
   // What growing did not touch: the files of the first two name nobody else.

@@ -40,7 +40,7 @@ export class ExampleRun {
     return this.#place(text);
   }
 
-  async check({ place, command, code, output }: Claim, timeoutMs: number = 30_000): Promise<void> {
+  async check({ place, command, code, output }: Claim, timeoutMs: number = 60_000): Promise<void> {
     const deadline = performance.now() + timeoutMs;
     for (;;) {
       const result = await this.shell(command);
