@@ -1,3 +1,5 @@
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { TroupeError } from '../../src/base/errors.ts';
@@ -15,10 +17,13 @@ import { servicesIn } from '../../src/discovery/mdns.ts';
 import { aesGcmCipher } from '../../src/host/aes-gcm-cipher.ts';
 import { endpointsList, podList } from './support/rigs.ts';
 
-/** Whatever comes from outside: a result, or an error of ours; in time, and without eating memory. */
+setFlagsFromString('--expose-gc');
+const collectGarbage = runInNewContext('gc') as () => void;
+
+/** Whatever comes from outside: a result, or an error of ours; in the time that a test has, and without keeping memory. */
 function survives<T>(arbitrary: fc.Arbitrary<T>, parse: (input: T) => unknown, runs: number = 2000): void {
+  collectGarbage();
   const before = process.memoryUsage().heapUsed;
-  const begun = performance.now();
   fc.assert(fc.property(arbitrary, (input) => {
     try {
       parse(input);
@@ -27,8 +32,8 @@ function survives<T>(arbitrary: fc.Arbitrary<T>, parse: (input: T) => unknown, r
       if (error.message.length > 600) throw new Error(`a message of ${error.message.length} characters`);
     }
   }), { numRuns: runs });
-  expect(performance.now() - begun).toBeLessThan(30_000);
-  expect(process.memoryUsage().heapUsed - before).toBeLessThan(200e6);
+  collectGarbage();
+  expect(process.memoryUsage().heapUsed - before).toBeLessThan(20e6);
 }
 
 /** A good packet with some bytes changed, cut or added: it gets further in than noise does. */
@@ -140,7 +145,7 @@ describe('texts', () => {
   });
 
   test('parseHostLines() and parseEntry() survive everything', () => {
-    survives(fc.oneof(fc.string({ maxLength: 3000, unit: 'binary' }), fc.array(fc.constantFrom('10.0.0.1', ':', '\n', "'", '.', '[', ']', '#', '99999999', ' '), { maxLength: 200 }).map((parts) => parts.join(''))), (text) => parseHostLines(text, 7946));
+    survives(fc.oneof(fc.string({ maxLength: 500, unit: 'binary' }), fc.array(fc.constantFrom('10.0.0.1', ':', '\n', "'", '.', '[', ']', '#', '99999999', ' '), { maxLength: 200 }).map((parts) => parts.join(''))), (text) => parseHostLines(text, 7946));
     survives(fc.oneof(fc.json(), fc.string(), fc.record({ address: fc.string(), pid: fc.integer(), identity: fc.string() }).map((entry) => JSON.stringify(entry))), parseEntry);
   });
 });

@@ -30,7 +30,8 @@ export class Etcd {
     ], { ...process.env, ETCD_UNSUPPORTED_ARCH: process.arch });
     await poll(async () => {
       if (this.#daemon?.running !== true) throw new Error(`etcd does not run: ${this.#daemon?.output}`);
-      await this.call('kv/range', { key: btoa('x') });
+      const response = await fetch(`${this.url}/health`, { signal: AbortSignal.timeout(2000) });
+      if (!(await response.text()).includes('true')) throw new Error('etcd is not healthy yet');
     }, 20_000);
   }
 

@@ -178,7 +178,7 @@ async function gossipRig(broadcast: boolean): Promise<Rig> {
   const secret = [new Uint8Array(32).fill(7)];
   return await peerRig('gossip', { port, secret, heartbeatMinMs: 50, heartbeatMaxMs: 100, clockSkewMaxMs: 5000, ...(broadcast ? { broadcast: true, address: '127.255.255.255' } : {}) }, (send) => [
     ['rubbish', () => send(Uint8Array.from({ length: 200 }, (_, i) => i)), undefined],
-    ['a packet like ours with another key', () => send(Uint8Array.from([0x54, 0x52, 0x50, 1, 1, ...new Array<number>(60).fill(9)])), undefined],
+    ['a packet like ours with another key', () => send(Uint8Array.from({ length: 65 }, (_, i) => [0x54, 0x52, 0x50, 1, 1][i] ?? 9)), undefined],
     ['a huge packet', () => send(new Uint8Array(65_000).fill(0x54)), undefined],
   ]);
 }
