@@ -1,6 +1,7 @@
 import { Command, Option } from 'commander';
 import { TroupeError } from '../base/errors.ts';
 import { compileTagExpression } from '../core/serf/tag-match.ts';
+import type { Wire } from '../core/wire/msgpack-struct.ts';
 import { rpcQueryRecord, rpcQueryRequest } from '../core/wire/serf-rpc.ts';
 import { collect, duration, keyValues } from './key-value.ts';
 import { print, printGoJson } from './output.ts';
@@ -38,17 +39,27 @@ export function queryCommand(): Command {
     .option('--json', 'the same as --format json');
   return command.action((name: string, payload: string | undefined) => {
     const options = command.opts<Options>();
-    return overRpc(command, (client) => query(client, name, payload ?? '', options));
+    const request = requestOf(name, payload ?? '', options);
+    return overRpc(command, (client) => query(client, request, options));
   });
 }
 
-async function query(client: RpcClient, name: string, payload: string, options: Options): Promise<void> {
-  const tags = keyValues('--tag', options.tag);
+type QueryRequest = Wire<typeof rpcQueryRequest>;
+
+/** @throws UsageError */
+function requestOf(name: string, payload: string, options: Options): QueryRequest {
   const relayFactor = Number(options.relayFactor ?? 0);
   if (!Number.isInteger(relayFactor) || relayFactor < 0 || relayFactor > 255) throw new UsageError(`--relay-factor is '${options.relayFactor}'; it must be a whole number from 0 to 255`);
   const timeoutMs = options.timeout === undefined ? 0 : duration('--timeout', options.timeout);
+  return {
+    FilterNodes: options.node ?? [], FilterTags: keyValues('--tag', options.tag), RequestAck: options.ack, RelayFactor: relayFactor, Timeout: Math.round(timeoutMs * 1e6),
+    Name: name, Payload: new TextEncoder().encode(payload),
+  };
+}
+
+async function query(client: RpcClient, request: QueryRequest, options: Options): Promise<void> {
   const json = options.json === true || options.format === 'json';
-  const missing = options.early !== false ? await expectedRecords(client, options.node ?? [], tags, options.ack) : undefined;
+  const missing = options.early !== false ? await expectedRecords(client, request) : undefined;
   const acks: string[] = [];
   const responses: [from: string, text: string][] = [];
   await new Promise<void>((resolve, reject) => {
@@ -66,12 +77,9 @@ async function query(client: RpcClient, name: string, payload: string, options: 
       missing?.delete(`${Type} ${From}`);
       if (missing?.size === 0) resolve();
     };
-    client.subscribe('query', {
-      codec: rpcQueryRequest,
-      body: { FilterNodes: options.node ?? [], FilterTags: tags, RequestAck: options.ack, RelayFactor: relayFactor, Timeout: Math.round(timeoutMs * 1e6), Name: name, Payload: new TextEncoder().encode(payload) },
-    }, rpcQueryRecord, {
+    client.subscribe('query', { codec: rpcQueryRequest, body: request }, rpcQueryRecord, {
       onStarted: () => {
-        if (!json) print(`Query '${name}' dispatched`);
+        if (!json) print(`Query '${request.Name}' dispatched`);
       },
       onRecord: take,
     }).catch(reject);
@@ -90,8 +98,8 @@ async function query(client: RpcClient, name: string, payload: string, options: 
  * they were asked for, and an answer. Where a member has no handler that answers, the time-out is waited for: a slow one
  * looks just like that. Undefined when it cannot be told.
  */
-async function expectedRecords(client: RpcClient, nodes: readonly string[], tags: ReadonlyMap<string, string>, ack: boolean): Promise<Set<string> | undefined> {
-  const expressions = [...tags].map(([tag, expression]) => ({ tag, expression: compileTagExpression(expression) }));
+async function expectedRecords(client: RpcClient, { FilterNodes: nodes, FilterTags, RequestAck: ack }: QueryRequest): Promise<Set<string> | undefined> {
+  const expressions = [...FilterTags].map(([tag, expression]) => ({ tag, expression: compileTagExpression(expression) }));
   if (expressions.some(({ expression }) => expression === undefined)) return undefined;
   const members = (await membersOverRpc(client)).filter((member) => member.status === 'alive' && (nodes.length === 0 || nodes.includes(member.name))
     && expressions.every(({ tag, expression }) => expression?.test(member.tags[tag] ?? '') === true));

@@ -13,6 +13,8 @@ import type { Stream } from '../ports/streams.ts';
 /** A client takes larger answers than a server takes requests: the members of a whole pool. */
 const answerLimits = { bytesMax: 64 * 1024 * 1024, valuesMax: rpcLimits.valuesMax };
 const defaultPort = 7373;
+/** For the handshake: some commands may take longer, this one not. */
+const answerTimeoutMs = 10_000;
 
 interface Waiting {
   /** Of the answer's body; undefined: it has none. */
@@ -65,12 +67,15 @@ export class RpcClient {
   /** @throws TroupeError AGENT_UNREACHABLE, RPC_FAILED (wrong token) */
   static async connect(address: string, token: string | undefined): Promise<RpcClient> {
     const client = new RpcClient(address);
+    const timer = setTimeout(() => client.#fail(client.#unreachable('it does not answer')), answerTimeoutMs);
     try {
       await client.request('handshake', { codec: rpcHandshakeRequest, body: { Version: rpcVersion } });
       if (token !== undefined) await client.request('auth', { codec: rpcAuthRequest, body: { AuthKey: token } });
     } catch (error) {
       client.close();
       throw error;
+    } finally {
+      clearTimeout(timer);
     }
     return client;
   }

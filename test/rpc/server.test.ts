@@ -350,6 +350,14 @@ describe('Serf\'s RPC', () => {
     expect(times).toEqual([...times].sort((a, b) => a - b));
   });
 
+  test('who does not greet in time is closed, who does stays', async () => {
+    await serve({ greetingMs: 300 }, 'secret');
+    const [silent, half, good] = [await RawClient.connect(server.address), await connect(), await connect('secret')];
+    await poll(() => expect([silent.closed, half.closed]).toEqual([true, true]));
+    good.send('stats', 5);
+    expect((await good.count(2))[0]).toEqual({ Error: '', Seq: 5 });
+  });
+
   test('connections, streams and messages have their limits', async () => {
     await serve({ connectionsMax: 2, streamsMax: 1, messageBytesMax: 2000 });
     const [client, second] = [await connect(), await connect()];

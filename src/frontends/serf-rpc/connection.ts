@@ -84,6 +84,11 @@ export class RpcConnection implements StreamHandler {
     this.#scanner = new MsgpackScanner({ bytesMax: host.limits.messageBytesMax, valuesMax: host.limits.messageValuesMax });
   }
 
+  /** It has said what it must before anything else. */
+  get greeted(): boolean {
+    return this.#handshaken && this.#authenticated;
+  }
+
   /** A command is being carried out. */
   get busy(): boolean {
     return this.#busy;

@@ -2,6 +2,8 @@
 export interface SerfRpcLimits {
   /** Connections at one time; further ones are closed. Default 256. */
   readonly connectionsMax: number;
+  /** Time for the handshake, and for the token where one is asked for (ms). Default 10,000. */
+  readonly greetingMs: number;
   /** One header or body (bytes); a larger one closes the connection. Default 1 MiB. */
   readonly messageBytesMax: number;
   /** Values in one message, each key and element counted. Default 20,000. */
@@ -12,7 +14,7 @@ export interface SerfRpcLimits {
   readonly queriesMax: number;
   /** Records that wait for a slow client, of each stream; further ones are dropped. Default 512, as in Serf. */
   readonly recordsMax: number;
-  /** ... and their bytes, of all streams of a connection. Default 8 MiB. */
+  /** ... and their bytes, of all streams of a connection. Default 1 MiB. */
   readonly recordBytesMax: number;
   /** Queries that a stream has told of and that may still be answered. Default 1024; the oldest goes first. */
   readonly answerableMax: number;
@@ -21,5 +23,5 @@ export interface SerfRpcLimits {
 }
 
 export const defaultSerfRpcLimits: SerfRpcLimits = {
-  connectionsMax: 256, messageBytesMax: 1024 * 1024, messageValuesMax: 20_000, streamsMax: 64, queriesMax: 256, recordsMax: 512, recordBytesMax: 8 * 1024 * 1024, answerableMax: 1024, closeGraceMs: 1000,
+  connectionsMax: 256, greetingMs: 10_000, messageBytesMax: 1024 * 1024, messageValuesMax: 20_000, streamsMax: 64, queriesMax: 256, recordsMax: 512, recordBytesMax: 1024 * 1024, answerableMax: 1024, closeGraceMs: 1000,
 };

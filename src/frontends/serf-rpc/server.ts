@@ -48,6 +48,7 @@ class Server implements SerfRpcServer, ConnectionHost {
   address: Address;
   readonly #options: SerfRpcOptions;
   readonly #open = new Set<RpcConnection>();
+  readonly #greeting = new Map<RpcConnection, Timer>();
   readonly #lingering = new Map<RpcConnection, Timer>();
   #stopListening: (() => Promise<void>) | undefined;
   #closing: Promise<void> | undefined;
@@ -103,8 +104,10 @@ class Server implements SerfRpcServer, ConnectionHost {
   }
 
   onClosed(connection: RpcConnection): void {
-    this.#lingering.get(connection)?.cancel();
-    this.#lingering.delete(connection);
+    for (const timers of [this.#greeting, this.#lingering]) {
+      timers.get(connection)?.cancel();
+      timers.delete(connection);
+    }
     this.#open.delete(connection);
     if (this.#open.size === 0) this.#onAllClosed?.();
   }
@@ -118,6 +121,10 @@ class Server implements SerfRpcServer, ConnectionHost {
     }
     const connection = new RpcConnection(this, stream);
     this.#open.add(connection);
+    this.#greeting.set(connection, this.clock.at(this.clock.now() + this.limits.greetingMs, () => {
+      this.#greeting.delete(connection);
+      if (!connection.greeted) connection.end();
+    }));
     stream.setHandler(connection);
   }
 
