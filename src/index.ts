@@ -16,6 +16,7 @@ export { watchLiveNodes } from './watch-live-nodes.ts';
 export type { ExpectedNode, WatchLiveNodesOptions } from './watch-live-nodes.ts';
 export type { LiveNode, LiveNodesDocument } from './node/live-nodes.ts';
 export type { ConfigApp, ConfigKeyspace } from './node/config-shape.ts';
+export type { DiscoveryInput, TopologyInput } from './node/config-discovery.ts';
 export type { ConfigInput } from './node/config.ts';
 export type { Gossip, GossipEvent, Member, MemberStatus } from './node/gossip-types.ts';
 export type { AppView, Keyspace, Node, NodeStatus, NodeView, PartitionView, StoreEntry, WriteOptions } from './node/node-types.ts';

@@ -63,10 +63,12 @@ async function withTimeout<T>(clock: Clock, timeoutMs: number, onController: (co
     controller.abort();
   });
   let grace: Timer | undefined;
+  let abandon = (): void => {};
   const abandoned = new Promise<never>((_resolve, reject) => {
-    controller.signal.addEventListener('abort', () => {
+    abandon = (): void => {
       grace = clock.at(clock.now() + graceMs, () => reject(new TroupeError('ABORTED', 'the source does not stop', {})));
-    }, { once: true });
+    };
+    controller.signal.addEventListener('abort', abandon, { once: true });
   });
   try {
     const result = await Promise.race([run(controller.signal), abandoned]);
@@ -76,6 +78,7 @@ async function withTimeout<T>(clock: Clock, timeoutMs: number, onController: (co
   } finally {
     timer.cancel();
     grace?.cancel();
+    controller.signal.removeEventListener('abort', abandon);
   }
   throw new TroupeError(timedOut ? 'DISCOVERY_TIMEOUT' : 'ABORTED', timedOut ? `the source gave no answer within ${timeoutMs} ms` : 'discovery has been stopped', { timeoutMs });
 }

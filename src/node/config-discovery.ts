@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { defaultGossipPort } from '../discovery/limits.ts';
 import type { OptionKind } from '../discovery/options.ts';
 import { strategies } from '../discovery/strategies.ts';
 import type { Strategy } from '../discovery/strategy.ts';
@@ -29,7 +30,6 @@ export interface DiscoveryInput {
 }
 
 export const retryMaxMsDefault: number = 5000;
-const gossipPort = 7946;
 
 const strategyNames = [...strategies.keys()] as [string, ...string[]];
 
@@ -67,7 +67,7 @@ function kindSchema(kind: OptionKind): z.ZodType {
     case 'milliseconds': return milliseconds(kind.min);
     case 'whole': return whole(kind.min, kind.max);
     case 'choice': return oneOf(...(kind.values as [string, ...string[]]));
-    case 'addresses': return z.array(addressValue({ defaultPort: gossipPort, name: true })).min(1).max(256).describe('a list of 1 to 256 addresses');
+    case 'addresses': return z.array(addressValue({ defaultPort: defaultGossipPort, name: true })).min(1).max(256).describe('a list of 1 to 256 addresses');
     case 'servers': return z.array(nameServerValue).min(1).max(8).describe('a list of 1 to 8 addresses of name servers');
     case 'text':
     case 'path': return z.string().min(1).max(4096).describe('text of at least one character');
