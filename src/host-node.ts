@@ -18,6 +18,7 @@ import { UdpDatagrams } from './host/udp.ts';
 import { createNode } from './node/create-node.ts';
 import type { AgentConfig } from './node/config.ts';
 import type { Node, NodeOptions } from './node/node-types.ts';
+import { factsOf } from './node/troupe-tags.ts';
 import { writeFileAtomically } from './host/files.ts';
 import { LiveNodesFile } from './node/live-nodes.ts';
 import { startHttp } from './frontends/http/server.ts';
@@ -43,8 +44,13 @@ export interface HostNode {
   readonly handlers: EventHandlers;
   /** The node neither founds nor looks for a cluster, and knows of none: there is nothing to wait for. */
   readonly standsAlone: boolean;
+  /**
+   * Resolves once the node has joined others and has seen for some seconds that none of them belongs to a Troupe cluster
+   * (plain Serf agents, say), if it founds none itself: there is no session to wait for then.
+   */
+  readonly plainMember: () => Promise<void>;
   /** Waits until discovery has found others, knows that there are none, or has looked for `discovery.waitJoinedMs`. Never rejects. */
-  lookAround(): Promise<void>;
+  readonly lookAround: () => Promise<void>;
   /** After the node has stopped: tells event handlers the last, stops serving HTTP and RPC, gives the data directory free, removes temporary files. Idempotent. */
   release(): Promise<void>;
 }
@@ -54,6 +60,11 @@ export interface HostNode {
  * @param directory where the config file lies: packages that apps name are looked up from here
  */
 export async function startOnHost(config: AgentConfig, log: Log, directory: string): Promise<HostNode> {
+  let discovery: Topologies | undefined;
+  let node: Node | undefined;
+  let http: HttpListener | undefined;
+  let serf: SerfSide | undefined;
+  let liveNodes: LiveNodesFile | undefined;
   const clock = new HostClock();
   const streams = new TcpStreams();
   const kept = await openSerfFiles(config, { clock, random: createRandom(), log });
@@ -73,14 +84,13 @@ export async function startOnHost(config: AgentConfig, log: Log, directory: stri
         onKeysChanged?.(changed);
       },
     },
+    commandEnvironment: () => ({
+      ...(http === undefined ? {} : { TROUPE_HTTP: formatAddress(http.address) }),
+      ...(serf?.rpcAddress === undefined ? {} : { TROUPE_RPC: formatAddress(serf.rpcAddress) }),
+    }),
   };
   const disk = config.data === undefined ? new MemoryDisk() : new LmdbDisk(config.data);
   const files = new HandoverDirectory(config.data === undefined ? undefined : join(config.data, 'handover'));
-  let discovery: Topologies | undefined;
-  let node: Node | undefined;
-  let http: HttpListener | undefined;
-  let serf: SerfSide | undefined;
-  let liveNodes: LiveNodesFile | undefined;
   const release = async (): Promise<void> => {
     await discovery?.stop();
     await liveNodes?.close();
@@ -124,12 +134,34 @@ export async function startOnHost(config: AgentConfig, log: Log, directory: stri
     const lookAround = async (): Promise<void> => {
       if (waitJoinedMs > 0 && (await others.joined(waitJoinedMs)) === 'timeout') log.warn('no other node was found in time: this node starts without, and goes on looking', { waitJoinedMs });
     };
-    return { lookAround, node, clock, httpAddress: http?.address, rpcAddress: serf.rpcAddress, handlers: serf.handlers, standsAlone, release };
+    const started = node;
+    return { plainMember: () => becomePlainMember(config, started, clock), lookAround, node, clock, httpAddress: http?.address, rpcAddress: serf.rpcAddress, handlers: serf.handlers, standsAlone, release };
   } catch (error) {
     await node?.close();
     await release();
     throw error;
   }
+}
+
+const plainMemberAfterMs = 3000;
+
+function becomePlainMember({ node: { bootstrapExpect, sync } }: AgentConfig, node: Node, clock: Clock): Promise<void> {
+  return new Promise((resolve) => {
+    if (bootstrapExpect > 0 || sync !== undefined || node.map.clusterId !== '') return;
+    let since: number | undefined;
+    let ended = false;
+    void node.stopped.then(() => {
+      ended = true;
+    });
+    const look = (): void => {
+      const others = node.gossip.members().filter((member) => member.status === 'alive' && member.name !== node.name);
+      const plain = others.length > 0 && node.map.clusterId === '' && others.every((member) => (factsOf(member)?.cluster ?? '') === '');
+      since = plain ? (since ?? clock.now()) : undefined;
+      if (since !== undefined && clock.now() - since >= plainMemberAfterMs) resolve();
+      else if (node.map.clusterId === '' && !ended) clock.at(clock.now() + 100, look);
+    };
+    look();
+  });
 }
 
 function isAlone({ node: { bootstrapExpect, sync, join: others }, discovery }: AgentConfig, node: Node): boolean {

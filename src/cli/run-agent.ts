@@ -92,12 +92,13 @@ function readFile(file: string): string {
   }
 }
 
-async function announceReady(config: AgentConfig, { lookAround, node, clock, httpAddress: http, rpcAddress: rpc, standsAlone }: HostNode, log: HostLog): Promise<void> {
+async function announceReady(config: AgentConfig, { lookAround, plainMember, node, clock, httpAddress: http, rpcAddress: rpc, standsAlone }: HostNode, log: HostLog): Promise<void> {
   await lookAround();
   if (standsAlone) log.info('this node founds no cluster and looks for none: let it join one (`troupe join`), or start one node with --bootstrap-expect or --dev');
   else {
-    await node.ready();
-    if (!(await hasKeyspaces(node, clock, Object.keys(config.node.keyspaces)))) log.warn('not every configured keyspace is there yet', { keyspaces: Object.keys(config.node.keyspaces) });
+    const plain = await Promise.race([node.ready().then(() => false), plainMember().then(() => true)]);
+    if (plain) log.info('the members that this node has joined form no Troupe cluster: it is a plain member, and holds no part');
+    else if (!(await hasKeyspaces(node, clock, Object.keys(config.node.keyspaces)))) log.warn('not every configured keyspace is there yet', { keyspaces: Object.keys(config.node.keyspaces) });
   }
   const { gossip, peer, memcached } = node.addresses;
   const parts = Object.entries({ gossip, peer, rpc, http, memcached }).filter((part): part is [string, Address] => part[1] !== undefined);

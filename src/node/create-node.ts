@@ -258,7 +258,7 @@ class TroupeNode implements Node {
       fetchHandover: async (node, app, epoch) => await this.#fetchHandover(node, app, epoch),
       appNode: (config, isCurrent) => this.#appNode(config, isCurrent),
       load: this.#ports.loadModule,
-      command: () => ({ processes, files, environment: {}, leaseMs: this.#map.timing.leaseMs - this.#map.timing.marginMs }),
+      command: () => ({ processes, files, environment: this.#options.commandEnvironment?.() ?? {}, leaseMs: this.#map.timing.leaseMs - this.#map.timing.marginMs }),
     });
   }
 

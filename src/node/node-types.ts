@@ -124,6 +124,8 @@ export interface NodeOptions {
   readonly requestTimeoutMs?: number;
   /** How much is kept of logs. Not for users: small numbers make what is rare happen often in tests. */
   readonly logs?: LogLimits;
+  /** Added to the environment of apps' commands: where this agent's interfaces listen. Asked at each start. */
+  readonly commandEnvironment?: () => Readonly<Record<string, string>>;
   readonly version: string;
 }
 
