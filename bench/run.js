@@ -8,6 +8,8 @@ const benches = {
   'replicated': 'CPU per replicated write and throughput, against redis with WAIT 2 and etcd',
   'failover': 'longest pause of a write when a primary is killed (--kills=N) or stopped (--stops=N)',
   'app-failover': 'kill -9 to the start of the app on the next node; gap at a takeover',
+  'scale': 'simulated pools of 10, 100 and 1,000 nodes; CPU of 50 real agents',
+  'serf': "membership, events and queries beside the real serf agent's, in one run",
   'agent': 'start time and idle memory of an agent',
 };
 const [name, ...rest] = process.argv.slice(2);

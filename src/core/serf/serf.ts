@@ -396,11 +396,12 @@ export class Serf implements SwimDelegate {
     this.clock.witness(message.LTime);
     const member = this.#members.get(message.Node);
     if (member === undefined) return this.#intents.add(message.Node, { type: 'leave', lamportTime: message.LTime, at: this.#ports.timers.now });
-    if (message.LTime <= member.statusTime) return false;
     if (message.Node === this.#options.name && this.#phase === 'running') {
-      this.broadcastJoin(); // We do not leave: that is newer than what we were told.
+      // We do not leave: that is newer than what we were told. Its very time we may know already, from an exchange of state.
+      if (message.LTime >= member.statusTime) this.broadcastJoin();
       return false;
     }
+    if (message.LTime <= member.statusTime) return false;
     member.statusTime = message.LTime;
     switch (member.status) {
       case 'alive':
@@ -450,7 +451,7 @@ export class Serf implements SwimDelegate {
    */
   #askWhetherLeaving(member: MemberState): void {
     if (member.node === this.swim.table.self) return;
-    const message: SerfLeave = { LTime: member.statusTime, Node: member.name, Prune: member.pruneWhenGone };
+    const message: SerfLeave = { LTime: this.clock.tick(), Node: member.name, Prune: member.pruneWhenGone };
     this.swim.sendDirect(member.node.endpoint, userMessage(encodeSerfMessage(serfType.leave, serfLeaveCodec, message)));
   }
 
