@@ -1,5 +1,7 @@
+import { TroupeError } from '../base/errors.ts';
 import type { Address } from '../ports/address.ts';
-import type { DatagramSocket, Datagrams } from '../ports/datagrams.ts';
+import { formatAddress } from '../ports/address.ts';
+import type { DatagramOptions, DatagramSocket, Datagrams } from '../ports/datagrams.ts';
 import type { HostNetwork, SimNetwork } from './sim-network.ts';
 import { accepts, checkBind, clashes, isLoopback, isWildcard } from './sim-network.ts';
 import type { Turnstile } from './turnstile.ts';
@@ -22,7 +24,8 @@ export class SimDatagrams implements Datagrams {
     this.#gate = gate;
   }
 
-  async bind(address: Address, onPacket: (packet: Uint8Array, from: Address) => void): Promise<DatagramSocket> {
+  async bind(address: Address, onPacket: (packet: Uint8Array, from: Address) => void, options?: DatagramOptions): Promise<DatagramSocket> {
+    if (options !== undefined) throw new TroupeError('ADDRESS_NOT_AVAILABLE', `cannot bind UDP ${formatAddress(address)} for one packet to many: the simulated network carries no multicast and no broadcast`, { host: address.host });
     const taken = (port: number): boolean => (this.#host.datagrams.get(port) ?? []).some((other) => clashes(other.address.host, address.host));
     checkBind(this.#host, 'bind UDP', address, address.port !== 0 && taken(address.port));
     const port = address.port === 0 ? this.#host.ephemeralPort(taken) : address.port;

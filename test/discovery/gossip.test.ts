@@ -194,6 +194,21 @@ describe('the gossip strategy, with its defaults', () => {
   });
 });
 
+test('a network that carries no multicast at all is an outage, not the end', async () => {
+  const world = new SimWorld({ seed: 1 });
+  const { clock, random, datagrams } = world.addHost('one').start('p');
+  for (const name of ['gossip', 'mdns']) {
+    const strategy = strategyNamed(name);
+    const sink = new Recorder();
+    const source = strategy.start(completeOptions(strategy, { service: 'x' }), hostPorts('n', address(1), { clock, random, datagrams }), sink);
+    await world.scheduler.runFor(60_000);
+    expect(sink.failures.length).toBeGreaterThan(4);
+    expect(new Set(sink.failures)).toEqual(new Set(['ADDRESS_NOT_AVAILABLE']));
+    await world.scheduler.settle(source.stop());
+    expect(world.scheduler.waitingCount).toBe(0);
+  }
+});
+
 test('HeardHosts is bounded, and makes room only where no replay could pass', () => {
   const heard = new HeardHosts({ lossMs: 100, rememberMs: 1000 });
   for (let i = 0; i < sendersMax; i++) expect(heard.hear(`n${i}`, { host: '10.0.0.1', port: i + 1 }, 1, false, 0)).toBe('new');
