@@ -133,7 +133,7 @@ describe('two agents', () => {
 describe('mistakes', () => {
   test.each([
     [['agent', '--no-such-flag']],
-    [['agent', '-snapshot', 'x']],
+    [['agent', '-profile', 'moon']],
     [['agent', '--bind', 'nowhere:x']],
     [['agent', '--bootstrap-expect', 'three']],
     [['agent', 'surplus']],
