@@ -28,6 +28,9 @@ const lostAfterPolls = 3;
  * As `serf agent -discover NAME` does it, and understood by it: each node answers for the service
  * `_serf_NAME._tcp.local.`, and asks for it. Serf asks once a minute and remembers whom it has tried; so a Troupe node
  * that is found goes and joins, instead of waiting for it.
+ *
+ * Answers go to the asker alone, as Serf's do, and nothing is announced to all: while a Serf agent asks, it believes
+ * every answer that it hears, of whatever service, and would join the members of another cluster.
  */
 export const mdns: Strategy = defineStrategy<MdnsOptions, keyof MdnsPorts>({
   name: 'mdns',
@@ -48,7 +51,7 @@ class MdnsSource implements Source {
   readonly #sink: Sink;
   readonly #service: readonly string[];
   readonly #heard: HeardHosts;
-  /** Answers the others' questions, and hears what is told to all. */
+  /** Hears the others' questions, and answers them. */
   #responder: DatagramSocket | undefined;
   /** Asks, and gets the answers that are for us alone. */
   #asker: DatagramSocket | undefined;
@@ -77,8 +80,6 @@ class MdnsSource implements Source {
     this.#stopping ??= (async () => {
       this.#timer?.cancel();
       await this.#tending;
-      // RFC 6762, 10.1: a time to live of 0 says that we go.
-      this.#responder?.send(encodeDns(this.#answer(0, 0)), group);
       await this.#close();
     })();
     return this.#stopping;
@@ -113,7 +114,6 @@ class MdnsSource implements Source {
       this.#responder = await this.#ports.datagrams.bind({ host: '0.0.0.0', port: group.port }, onPacket, { shared: true, group: group.host, ttl: 255, ...via });
       this.#asker = await this.#ports.datagrams.bind({ host: '0.0.0.0', port: 0 }, onPacket, { ttl: 255, ...via });
       this.#openedAt = this.#ports.clock.now();
-      this.#responder.send(encodeDns(this.#answer(0, ttlSeconds)), group);
     } catch (error) {
       await this.#close();
       this.#fail(error);
@@ -143,12 +143,9 @@ class MdnsSource implements Source {
   }
 
   #receiveQuestion(message: DnsMessage, from: Address): void {
-    const question = message.questions.find((each) => sameName(each.name, this.#service) && (each.type === RecordType.PTR || each.type === RecordType.ANY));
-    if (question === undefined) return;
+    if (!message.questions.some((each) => sameName(each.name, this.#service) && (each.type === RecordType.PTR || each.type === RecordType.ANY))) return;
     if (message.id === this.#questionId && from.port === this.#asker?.address.port) this.#heardOurselves();
-    // A question from another port than 5353 is one of a simple asker, who hears only what is sent to that port (6.7).
-    const alone = question.unicast || from.port !== group.port;
-    this.#responder?.send(encodeDns(this.#answer(alone ? message.id : 0, ttlSeconds)), alone ? from : group);
+    this.#responder?.send(encodeDns(this.#answer(message.id)), from);
   }
 
   #heardOurselves(): void {
@@ -173,7 +170,7 @@ class MdnsSource implements Source {
     this.#tell();
   }
 
-  #answer(id: number, ttl: number): DnsMessage {
+  #answer(id: number): DnsMessage {
     const { name, address } = this.#ports.self;
     const label = name.slice(0, 63);
     const instance = [label, ...this.#service];
@@ -181,11 +178,11 @@ class MdnsSource implements Source {
     return {
       id, isAnswer: true, questions: [],
       records: [
-        { name: this.#service, ttlSeconds: ttl, type: 'PTR', target: instance },
-        { name: instance, ttlSeconds: ttl, type: 'SRV', port: address.port, target: host },
-        { name: host, ttlSeconds: ttl, type: address.host.includes(':') ? 'AAAA' : 'A', address: address.host },
+        { name: this.#service, ttlSeconds, type: 'PTR', target: instance },
+        { name: instance, ttlSeconds, type: 'SRV', port: address.port, target: host },
+        { name: host, ttlSeconds, type: address.host.includes(':') ? 'AAAA' : 'A', address: address.host },
         // Serf takes no answer without a text.
-        { name: instance, ttlSeconds: ttl, type: 'TXT', text: `Serf '${this.#options.service}' cluster` },
+        { name: instance, ttlSeconds, type: 'TXT', text: `Serf '${this.#options.service}' cluster` },
       ],
     };
   }
