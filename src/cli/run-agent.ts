@@ -59,7 +59,12 @@ function baseOf({ configPaths: [first] }: AgentArguments): string {
 }
 
 function isDirectory(path: string): boolean {
-  return statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
+  try {
+    return statSync(path).isDirectory();
+  } catch {
+    // Whoever reads it says what is wrong with it.
+    return false;
+  }
 }
 
 /** The file itself; of a directory its JSON and YAML files, in the order of their names. */
