@@ -23,7 +23,7 @@ class Ours {
   readonly #rpc: Promise<string>;
 
   constructor(name: string, address: string, ...flags: readonly string[]) {
-    this.agent = new TestAgent(['-node', name, '-bind', address, '-peer', '127.0.0.1:0', '-http', 'off', '-rpc-addr', '127.0.0.1:0', '-profile', 'local', ...flags]);
+    this.agent = new TestAgent(['-node', name, '-bind', address, '-peer', `${address.split(':')[0]}:0`, '-http', 'off', '-rpc-addr', '127.0.0.1:0', '-profile', 'local', ...flags]);
     this.#rpc = this.agent.ready().then((parts) => parts['rpc'] as string);
   }
 

@@ -58,6 +58,8 @@ const leavingMaxMs = 20_000;
 /** How long a restarted node waits for somebody to tell what it missed, before it tells what it hears (ms). */
 const catchUpMs = 5000;
 const broadcastTimeoutMs = 5000;
+/** With more members than this, events and queries go by gossip alone: a burst of them must not become a flood. */
+const directEventsMembersMax = 16;
 const strangerQuietMs = 5000;
 const none = new Uint8Array(0);
 /** A message at most; a push/pull has limits of its own. */
@@ -98,7 +100,7 @@ export class Serf implements SwimDelegate {
     this.swim = new Swim({ ...options, meta: encodeTags(options.tags), versions: ownVersions.with(5, options.protocol ?? 5) }, { ...ports, delegate: this });
     this.events = new UserEvents({
       emit: (event) => ports.emit(event),
-      broadcast: (message) => this.#broadcast(this.#eventQueue, message),
+      broadcast: (message) => this.#tellAll(this.#eventQueue, message),
     });
     this.queries = new Queries({
       name: options.name,
@@ -108,7 +110,7 @@ export class Serf implements SwimDelegate {
       gossipIntervalMs: options.timing.gossipIntervalMs,
       emit: (event) => ports.emit(event),
       log: (level, message, fields) => this.#log(level, message, fields),
-      broadcast: (message) => this.#broadcast(this.#queryQueue, message),
+      broadcast: (message) => this.#tellAll(this.#queryQueue, message),
       sendTo: (to, message) => this.swim.sendDirect(to, userMessage(message)),
       member: (name) => this.member(name),
       members: () => this.members(),
@@ -479,6 +481,12 @@ export class Serf implements SwimDelegate {
   #broadcast(queue: BroadcastQueue, message: Uint8Array, options: BroadcastOptions = {}): void {
     queue.add(message, options);
     this.swim.gossipSoon();
+  }
+
+  /** In a small pool each is told of our own events and queries directly as well: gossip alone waits for its next round. */
+  #tellAll(queue: BroadcastQueue, message: Uint8Array): void {
+    this.#broadcast(queue, message);
+    this.swim.sendToAll(userMessage(message), directEventsMembersMax);
   }
 
   /** Passes on what came in a packet, whose bytes are not ours to keep. */

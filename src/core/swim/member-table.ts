@@ -42,6 +42,8 @@ export class MemberTable {
   #ring: SwimNode[] = [];
   readonly #accused = new Map<string, Accused>();
   #fullWarned = false;
+  /** Members that are neither dead nor gone, ourselves among them. */
+  #live = 1;
 
   constructor(context: TableContext) {
     this.#context = context;
@@ -244,18 +246,12 @@ export class MemberTable {
     const n = this.#byName.size;
     let wanted = timing.suspicionMult - 2;
     // Only who lives can confirm; memberlist counts the dead too and then waits for them in vain.
-    if (this.#liveCount() - 2 < wanted) wanted = 0;
+    if (this.#live - 2 < wanted) wanted = 0;
     const minMs = suspicionTimeoutMs(timing.suspicionMult, n, timing.probeIntervalMs);
     const suspicion = new Suspicion({ from, confirmationsWanted: wanted, minMs, maxMs: minMs * timing.suspicionMaxTimeoutMult, startedAt: this.#context.timers.now });
     const accused = { suspicion, timer: undefined as unknown as Scheduled };
     this.#accused.set(node.name, accused);
     this.#arm(node, accused);
-  }
-
-  #liveCount(): number {
-    let count = 0;
-    for (const node of this.#byName.values()) if (!isGone(node)) count++;
-    return count;
   }
 
   #arm(node: SwimNode, accused: Accused): void {
@@ -280,7 +276,9 @@ export class MemberTable {
   }
 
   #enter(node: SwimNode, state: NodeState): void {
+    const before = isGone(node) ? 0 : 1;
     node.state = state;
+    this.#live += (isGone(node) ? 0 : 1) - before;
     node.stateSince = this.#context.timers.now;
   }
 

@@ -202,8 +202,8 @@ export class Swim {
   }
 
   /** Sends one message to each member directly, besides gossip, if they are few. */
-  sendToAll(message: Uint8Array): void {
-    if (!this.fewMembers) return;
+  sendToAll(message: Uint8Array, membersMax: number = directMembersMax): void {
+    if (this.table.size > membersMax) return;
     for (const node of this.table.nodes()) if (node !== this.table.self && !isGone(node)) this.sendDirect(node.endpoint, message);
   }
 
