@@ -20,7 +20,8 @@ export const rooms = {
   'frontends': { may: ['base', 'ports', 'core'] },
   'node': { may: ['base', 'ports', 'core', 'discovery', 'frontends'] },
   'client': { may: ['base', 'ports', 'core/wire', 'host'] },
-  'cli': { may: ['base', 'ports', 'core', 'host', 'discovery', 'frontends', 'node', 'client', 'sim'], node: true },
+  'agent': { may: ['base', 'ports', 'core', 'host', 'discovery', 'frontends', 'node'], node: true },
+  'cli': { may: ['base', 'ports', 'core', 'host', 'discovery', 'frontends', 'node', 'agent', 'client', 'sim'], node: true },
   'sim': { may: ['base', 'ports', 'core', 'discovery', 'frontends', 'node'] },
 };
 const roomNames = Object.keys(rooms);

@@ -1,6 +1,6 @@
 /** Troupe as a library: a member of the cluster inside your own process. */
 import { resolve } from 'node:path';
-import { startOnHost } from './host-node.ts';
+import { startOnHost } from './agent/host-node.ts';
 import { createLog } from './host/log.ts';
 import { packageVersion } from './host/package-version.ts';
 import { hostName } from './host/system.ts';
@@ -12,8 +12,8 @@ import type { Log } from './ports/log.ts';
 export { TroupeError } from './base/errors.ts';
 export { defineApp } from './node/app-types.ts';
 export type { AppContext, AppDefinition, AppInstance, AppNode, AppStartType } from './node/app-types.ts';
-export { watchLiveNodes } from './watch-live-nodes.ts';
-export type { ExpectedNode, WatchLiveNodesOptions } from './watch-live-nodes.ts';
+export { watchLiveNodes } from './agent/watch-live-nodes.ts';
+export type { ExpectedNode, WatchLiveNodesOptions } from './agent/watch-live-nodes.ts';
 export type { LiveNode, LiveNodesDocument } from './node/live-nodes.ts';
 export type { ConfigApp, ConfigKeyspace } from './node/config-shape.ts';
 export type { DiscoveryInput, TopologyInput } from './node/config-discovery.ts';

@@ -1,7 +1,7 @@
 import { messageOf } from '../base/errors.ts';
 import type { HostLog } from '../host/log.ts';
 import type { AgentConfig } from '../node/config.ts';
-import type { HostNode } from '../host-node.ts';
+import type { HostNode } from '../agent/host-node.ts';
 import type { Node } from '../node/node-types.ts';
 
 /** Puts a changed configuration into effect as far as a running node can, and logs what has to wait for a restart. Returns what holds now. */

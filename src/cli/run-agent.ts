@@ -1,8 +1,8 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { TroupeError, messageOf } from '../base/errors.ts';
-import { startOnHost } from '../host-node.ts';
-import type { HostNode } from '../host-node.ts';
+import { startOnHost } from '../agent/host-node.ts';
+import type { HostNode } from '../agent/host-node.ts';
 import type { HostLog } from '../host/log.ts';
 import { createLog } from '../host/log.ts';
 import { notifyService } from '../host/notify.ts';

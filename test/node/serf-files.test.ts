@@ -7,7 +7,7 @@ import { textFiles } from '../../src/host/text-files.ts';
 import { AgentEvents } from '../../src/node/agent-events.ts';
 import type { Gossip, GossipEvent } from '../../src/node/gossip-types.ts';
 import type { Files } from '../../src/ports/files.ts';
-import { keyringText, openSerfFiles, readKeyring, readTags } from '../../src/serf-files.ts';
+import { keyringText, openSerfFiles, readKeyring, readTags } from '../../src/agent/serf-files.ts';
 import { readConfig } from '../../src/node/config.ts';
 import { HostClock } from '../../src/host/clock.ts';
 import { createRandom } from '../../src/host/random.ts';

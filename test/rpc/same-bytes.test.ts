@@ -16,7 +16,7 @@ import { startGossip } from '../../src/node/gossip.ts';
 import type { Node } from '../../src/node/node-types.ts';
 import type { Address } from '../../src/ports/address.ts';
 import { silentLog } from '../../src/ports/log.ts';
-import { serfRpcBackendOf } from '../../src/serf-rpc-backend.ts';
+import { serfRpcBackendOf } from '../../src/agent/serf-rpc-backend.ts';
 import { freePort, SerfAgent, serfInstalled } from '../mixed/serf-agent.ts';
 import { poll } from '../poll.ts';
 import { RawClient } from './raw-client.ts';

@@ -3,7 +3,7 @@
 // It runs what is built, because a loader for TypeScript would change the function that the wardens of programs are made of.
 import process from 'node:process';
 import { createInterface } from 'node:readline';
-import { startDiscovery } from '../../../dist/host-discovery.js';
+import { startDiscovery } from '../../../dist/agent/host-discovery.js';
 import { aesGcmCipher } from '../../../dist/host/aes-gcm-cipher.js';
 import { HostClock } from '../../../dist/host/clock.js';
 import { createRandom } from '../../../dist/host/random.js';

@@ -1,16 +1,16 @@
-import { TroupeError } from './base/errors.ts';
-import { startSerfRpc } from './frontends/serf-rpc/server.ts';
-import type { SerfRpcServer } from './frontends/serf-rpc/server.ts';
-import { HostScripts } from './host/scripts.ts';
-import type { AgentEvents } from './node/agent-events.ts';
-import type { AgentConfig } from './node/config.ts';
-import { EventHandlers } from './node/event-handlers.ts';
-import type { Node } from './node/node-types.ts';
-import type { Address } from './ports/address.ts';
-import { formatAddress } from './ports/address.ts';
-import type { Clock } from './ports/clock.ts';
-import type { Log, LogTail } from './ports/log.ts';
-import type { Streams } from './ports/streams.ts';
+import { TroupeError } from '../base/errors.ts';
+import { startSerfRpc } from '../frontends/serf-rpc/server.ts';
+import type { SerfRpcServer } from '../frontends/serf-rpc/server.ts';
+import { HostScripts } from '../host/scripts.ts';
+import type { AgentEvents } from '../node/agent-events.ts';
+import type { AgentConfig } from '../node/config.ts';
+import { EventHandlers } from '../node/event-handlers.ts';
+import type { Node } from '../node/node-types.ts';
+import type { Address } from '../ports/address.ts';
+import { formatAddress } from '../ports/address.ts';
+import type { Clock } from '../ports/clock.ts';
+import type { Log, LogTail } from '../ports/log.ts';
+import type { Streams } from '../ports/streams.ts';
 import { serfRpcBackendOf } from './serf-rpc-backend.ts';
 
 /** What a Serf agent has around its gossip: event handlers, and the RPC port. */

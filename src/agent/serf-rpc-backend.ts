@@ -1,17 +1,17 @@
 import { lookup } from 'node:dns/promises';
 import { arch, cpus, platform } from 'node:os';
-import { TroupeError, messageOf } from './base/errors.ts';
-import { ipToBytes } from './core/wire/ip-address.ts';
-import type { RpcStats } from './core/wire/serf-rpc.ts';
-import type { SerfRpcBackend } from './frontends/serf-rpc/backend.ts';
-import type { AgentEvents } from './node/agent-events.ts';
-import type { EventHandlers } from './node/event-handlers.ts';
-import { askKeys } from './node/key-manager.ts';
-import type { Node } from './node/node-types.ts';
-import { isTroupeTag } from './node/troupe-tags.ts';
-import type { Address } from './ports/address.ts';
-import { parseAddress } from './ports/address.ts';
-import type { Log } from './ports/log.ts';
+import { TroupeError, messageOf } from '../base/errors.ts';
+import { ipToBytes } from '../core/wire/ip-address.ts';
+import type { RpcStats } from '../core/wire/serf-rpc.ts';
+import type { SerfRpcBackend } from '../frontends/serf-rpc/backend.ts';
+import type { AgentEvents } from '../node/agent-events.ts';
+import type { EventHandlers } from '../node/event-handlers.ts';
+import { askKeys } from '../node/key-manager.ts';
+import type { Node } from '../node/node-types.ts';
+import { isTroupeTag } from '../node/troupe-tags.ts';
+import type { Address } from '../ports/address.ts';
+import { parseAddress } from '../ports/address.ts';
+import type { Log } from '../ports/log.ts';
 
 export interface SerfRpcParts {
   readonly node: Node;

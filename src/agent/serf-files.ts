@@ -1,19 +1,19 @@
-import { isMapping } from './node/serf-config.ts';
-import { TroupeError, messageOf } from './base/errors.ts';
-import { appendFiles } from './host/append-files.ts';
-import { interfaceAddresses } from './host/system.ts';
-import { textFiles } from './host/text-files.ts';
-import { AgentEvents } from './node/agent-events.ts';
-import { decodeBase64, encodeBase64 } from './node/base64.ts';
-import type { AgentConfig } from './node/config.ts';
-import type { Gossip } from './node/gossip-types.ts';
-import type { NodeOptions } from './node/node-types.ts';
-import { SnapshotKeeper } from './node/snapshot-keeper.ts';
-import { userTagsOf } from './node/troupe-tags.ts';
-import type { Clock } from './ports/clock.ts';
-import type { Files } from './ports/files.ts';
-import type { Log } from './ports/log.ts';
-import type { Random } from './ports/random.ts';
+import { isMapping } from '../node/serf-config.ts';
+import { TroupeError, messageOf } from '../base/errors.ts';
+import { appendFiles } from '../host/append-files.ts';
+import { interfaceAddresses } from '../host/system.ts';
+import { textFiles } from '../host/text-files.ts';
+import { AgentEvents } from '../node/agent-events.ts';
+import { decodeBase64, encodeBase64 } from '../node/base64.ts';
+import type { AgentConfig } from '../node/config.ts';
+import type { Gossip } from '../node/gossip-types.ts';
+import type { NodeOptions } from '../node/node-types.ts';
+import { SnapshotKeeper } from '../node/snapshot-keeper.ts';
+import { userTagsOf } from '../node/troupe-tags.ts';
+import type { Clock } from '../ports/clock.ts';
+import type { Files } from '../ports/files.ts';
+import type { Log } from '../ports/log.ts';
+import type { Random } from '../ports/random.ts';
 
 /** What a Serf agent keeps in files: its snapshot, its tags, its keys. Read before the node starts, written while it runs. */
 export interface SerfFiles {

@@ -1,19 +1,19 @@
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Topologies } from './discovery/topologies.ts';
-import type { TopologyHooks } from './discovery/topology.ts';
-import { aesGcmCipher } from './host/aes-gcm-cipher.ts';
-import { HostDns } from './host/dns.ts';
-import { HostHttpClient } from './host/http-client.ts';
-import { processTable } from './host/process-table.ts';
-import { HostProcesses } from './host/processes.ts';
-import { createRandom } from './host/random.ts';
-import { textFiles } from './host/text-files.ts';
-import { UdpDatagrams } from './host/udp.ts';
-import type { DiscoveryConfig } from './node/config-discovery.ts';
-import type { Gossip } from './node/gossip-types.ts';
-import type { Clock } from './ports/clock.ts';
-import type { Log } from './ports/log.ts';
+import { Topologies } from '../discovery/topologies.ts';
+import type { TopologyHooks } from '../discovery/topology.ts';
+import { aesGcmCipher } from '../host/aes-gcm-cipher.ts';
+import { HostDns } from '../host/dns.ts';
+import { HostHttpClient } from '../host/http-client.ts';
+import { processTable } from '../host/process-table.ts';
+import { HostProcesses } from '../host/processes.ts';
+import { createRandom } from '../host/random.ts';
+import { textFiles } from '../host/text-files.ts';
+import { UdpDatagrams } from '../host/udp.ts';
+import type { DiscoveryConfig } from '../node/config-discovery.ts';
+import type { Gossip } from '../node/gossip-types.ts';
+import type { Clock } from '../ports/clock.ts';
+import type { Log } from '../ports/log.ts';
 
 /** Looks for the other nodes on behalf of a node of this host, for as long as it runs. */
 export function startDiscovery({ topologies }: DiscoveryConfig, gossip: Gossip, clock: Clock, log: Log): Topologies {

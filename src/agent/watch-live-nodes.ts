@@ -1,8 +1,8 @@
 import { resolve } from 'node:path';
-import { FileWatch } from './host/file-watch.ts';
-import { textFiles } from './host/text-files.ts';
-import { liveNodesBytesMax, parseLiveNodes } from './node/live-nodes.ts';
-import type { LiveNode } from './node/live-nodes.ts';
+import { FileWatch } from '../host/file-watch.ts';
+import { textFiles } from '../host/text-files.ts';
+import { liveNodesBytesMax, parseLiveNodes } from '../node/live-nodes.ts';
+import type { LiveNode } from '../node/live-nodes.ts';
 
 /** A node to count on while the agent has not spoken: its name, or more about it. */
 export type ExpectedNode = string | (Pick<LiveNode, 'name'> & Partial<Pick<LiveNode, 'address' | 'port' | 'tags'>>);

@@ -1,5 +1,5 @@
-import type { HttpBackend } from './frontends/http/backend.ts';
-import type { Node } from './node/node-types.ts';
+import type { HttpBackend } from '../frontends/http/backend.ts';
+import type { Node } from '../node/node-types.ts';
 
 export interface BackendOptions {
   readonly version: string;

@@ -1,9 +1,9 @@
-import type { Topologies } from './discovery/topologies.ts';
-import type { HandlerView } from './node/event-handlers.ts';
-import type { LiveNodesFile } from './node/live-nodes.ts';
-import type { ProcessDraft } from './node/ps.ts';
-import { formatAddress } from './ports/address.ts';
-import type { HttpListener } from './ports/http.ts';
+import type { Topologies } from '../discovery/topologies.ts';
+import type { HandlerView } from '../node/event-handlers.ts';
+import type { LiveNodesFile } from '../node/live-nodes.ts';
+import type { ProcessDraft } from '../node/ps.ts';
+import { formatAddress } from '../ports/address.ts';
+import type { HttpListener } from '../ports/http.ts';
 import type { SerfSide } from './serf-side.ts';
 
 /** What lies around a node on a host. */
