@@ -49,6 +49,8 @@ class EtcdSession {
   readonly #options: EtcdOptions;
   readonly #ports: EtcdPorts;
   #lease: string | undefined;
+  /** The newest lease, registered or not: a key that was cut off on its way may yet hang on it. */
+  #granted: string | undefined;
   #token: string | undefined;
   #server = 0;
 
@@ -77,8 +79,9 @@ class EtcdSession {
 
   /** Takes our key away, so that nobody tries us. */
   async leave(signal: AbortSignal): Promise<void> {
-    const lease = this.#lease;
+    const lease = this.#granted;
     this.#lease = undefined;
+    this.#granted = undefined;
     if (lease !== undefined) await this.#call('lease/revoke', { ID: lease }, signal);
   }
 
@@ -88,6 +91,7 @@ class EtcdSession {
     const lease = textAt(await this.#call('lease/grant', { TTL: String(ttlSeconds) }, signal), 'ID');
     if (lease === undefined) throw new TroupeError('DISCOVERY_ANSWER', 'etcd granted no lease', {});
     this.#lease = lease;
+    this.#granted = lease;
     try {
       await this.#call('kv/put', { key: toBase64(prefix + this.#ports.self.name), value: toBase64(formatAddress(this.#ports.self.address)), lease }, signal);
     } catch (error) {
