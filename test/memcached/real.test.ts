@@ -55,7 +55,9 @@ async function freePort(): Promise<number> {
 async function startReal(): Promise<{ port: number; process: ChildProcess }> {
   const port = await freePort();
   const user = process.getuid?.() === 0 ? ['-u', 'root'] : [];
-  const child = spawn(memcachedPath, ['-l', '127.0.0.1', '-p', String(port), '-U', '0', '-m', '256', ...user], { stdio: 'ignore' });
+  // One worker and no background threads: while another thread looks at a counter, memcached writes it anew, without the blanks.
+  const alone = ['-t', '1', '-o', 'no_lru_maintainer,no_lru_crawler'];
+  const child = spawn(memcachedPath, ['-l', '127.0.0.1', '-p', String(port), '-U', '0', '-m', '256', ...alone, ...user], { stdio: 'ignore' });
   const deadline = Date.now() + 10_000;
   for (;;) {
     const answered = await ask(port, 'quit\r\n').then(
