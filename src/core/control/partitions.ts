@@ -11,10 +11,7 @@ export function loseNodes(map: ClusterMap, gone: ReadonlyMap<string, Evidence>):
 }
 
 function loseFrom(map: ClusterMap, keyspace: KeyspaceEntry, partition: PartitionEntry, index: number, gone: ReadonlyMap<string, Evidence>): void {
-  if (partition.lastInSync.length > 0) {
-    partition.lastInSync = partition.lastInSync.filter((last) => !isCertainlyDead(gone.get(last.name)));
-    if (partition.lastInSync.length === 0 && partition.inSync.length === 0) partition.lost = true;
-  }
+  strikeLastHolders(partition, (last) => isCertainlyDead(gone.get(last.name)));
   const lostMembers = partition.inSync.filter((name) => gone.has(name));
   if (lostMembers.length === 0) return;
   const { founding } = partition;
@@ -32,6 +29,15 @@ function loseFrom(map: ClusterMap, keyspace: KeyspaceEntry, partition: Partition
     return;
   }
   if (partition.primary !== undefined && gone.has(partition.primary)) promote(keyspace, partition, index);
+}
+
+/** Some of the processes that may hold everything turned out not to: nor may they begin empty. With the last of them the partition is lost. */
+function strikeLastHolders(partition: PartitionEntry, isGone: (last: PartitionEntry['lastInSync'][number]) => boolean): void {
+  const gone = partition.lastInSync.filter(isGone);
+  if (gone.length === 0) return;
+  partition.lastInSync = partition.lastInSync.filter((last) => !gone.includes(last));
+  partition.founding = partition.founding.filter((member) => !gone.some((last) => last.name === member));
+  if (partition.lastInSync.length === 0 && partition.inSync.length === 0) partition.lost = true;
 }
 
 function leaveInSync(partition: PartitionEntry, name: string): void {
@@ -76,11 +82,7 @@ export function resumeNode(map: ClusterMap, name: string, instance: string): voi
 export function forgetInstance(map: ClusterMap, name: string, instance: string): void {
   for (const keyspace of Object.values(map.keyspaces)) {
     for (const partition of keyspace.partitions) {
-      const before = partition.lastInSync.length;
-      if (before === 0) continue;
-      if (partition.lastInSync.some((last) => last.name === name && last.instance !== instance)) partition.founding = partition.founding.filter((member) => member !== name);
-      partition.lastInSync = partition.lastInSync.filter((last) => last.name !== name || last.instance === instance);
-      if (partition.lastInSync.length === 0 && partition.inSync.length === 0) partition.lost = true;
+      strikeLastHolders(partition, (last) => last.name === name && last.instance !== instance);
     }
   }
 }
