@@ -1,6 +1,7 @@
 import { TroupeError } from '../base/errors.ts';
 import { packValue, unpackValue } from '../core/control/commands.ts';
-import type { Database } from '../ports/disk.ts';
+import type { Database, Disk } from '../ports/disk.ts';
+import type { Random } from '../ports/random.ts';
 
 /** Who a data directory belongs to. */
 export interface Identity {
@@ -8,6 +9,11 @@ export interface Identity {
   /** Made once per data directory: with the name it is the consensus identity. */
   readonly directoryId: string;
   readonly clusterId: string;
+}
+
+/** 64 random bits, in hexadecimal. */
+export function newId(random: Random): string {
+  return random.uint32().toString(16).padStart(8, '0') + random.uint32().toString(16).padStart(8, '0');
 }
 
 const key = 'identity';
@@ -46,4 +52,44 @@ export function storeIdentity(database: Database, identity: Identity): Promise<v
   return new Promise((resolve, reject) => {
     database.write([{ type: 'put', key, value: packValue({ format, ...identity }) }], (error) => (error === undefined ? resolve() : reject(error)));
   });
+}
+
+/** This node's identity, with the record that it is kept in. */
+export class OwnIdentity {
+  readonly #database: Database;
+  #identity: Identity | undefined;
+
+  private constructor(database: Database) {
+    this.#database = database;
+  }
+
+  /** Rejects with what {@link loadIdentity} throws; the record is closed then. */
+  static async open(disk: Disk, name: string, newId: () => string): Promise<OwnIdentity> {
+    const own = new OwnIdentity(await disk.open('identity'));
+    try {
+      own.#identity = await loadIdentity(own.#database, name, newId);
+    } catch (error) {
+      await own.close();
+      throw error;
+    }
+    return own;
+  }
+
+  get directoryId(): string {
+    return (this.#identity as Identity).directoryId;
+  }
+
+  /** Empty while the node has never belonged to a cluster. */
+  get clusterId(): string {
+    return (this.#identity as Identity).clusterId;
+  }
+
+  async adoptCluster(clusterId: string): Promise<void> {
+    this.#identity = { ...(this.#identity as Identity), clusterId };
+    await storeIdentity(this.#database, this.#identity);
+  }
+
+  async close(): Promise<void> {
+    await this.#database.close();
+  }
 }

@@ -10,12 +10,13 @@
  * on-silence  also those that merely do not answer, even after the lease ran out. Two halves of a cut network may then
  *             both go on, and one half's writes are lost when they meet: it is what OTP does, and unsafe.
  */
-import type { ClusterMap } from '../core/control/map.ts';
 import type { Clock, Timer } from '../ports/clock.ts';
 import type { Log } from '../ports/log.ts';
 import type { Consensus } from './consensus.ts';
 import { nameOfRaftId } from './consensus.ts';
+import type { DeadInstances } from './dead-instances.ts';
 import type { LastNodeRule } from './node-types.ts';
+import type { Peers } from './peers.ts';
 
 /** Silent for this long counts as gone under on-silence (ms): longer than any lease and election. */
 const silenceMs = 3000;
@@ -25,25 +26,22 @@ const lookEveryMs = 500;
 
 export interface LastNodeSurroundings {
   readonly self: string;
-  map(): ClusterMap;
+  readonly consensus: Consensus;
+  readonly peers: Peers;
+  readonly dead: DeadInstances;
   hasRights(now: number): boolean;
-  isDead(instance: string): boolean;
-  /** For how long nothing has come from the node (ms); Infinity when there is no connection to it. */
-  silentForMs(node: string, now: number): number;
 }
 
 export class LastNode {
   readonly #rule: LastNodeRule;
-  readonly #consensus: Consensus;
   readonly #around: LastNodeSurroundings;
   readonly #clock: Clock;
   readonly #log: Log;
   #lastRightsAt = Number.NEGATIVE_INFINITY;
   #timer: Timer | undefined;
 
-  constructor(rule: LastNodeRule, consensus: Consensus, around: LastNodeSurroundings, clock: Clock, log: Log) {
+  constructor(rule: LastNodeRule, around: LastNodeSurroundings, clock: Clock, log: Log) {
     this.#rule = rule;
-    this.#consensus = consensus;
     this.#around = around;
     this.#clock = clock;
     this.#log = log;
@@ -61,24 +59,24 @@ export class LastNode {
 
   /** Called at new evidence, and now and then. */
   apply(): void {
-    if (this.#rule === 'never' || !this.#consensus.isVoter) return;
+    const { self, consensus, peers, dead } = this.#around;
+    if (this.#rule === 'never' || !consensus.isVoter) return;
     const now = this.#clock.now();
-    const map = this.#around.map();
     const hasRights = this.#around.hasRights(now);
     if (hasRights) this.#lastRightsAt = now;
     const onSilence = this.#rule === 'on-silence' && now - this.#lastRightsAt > silenceMs && now - this.#lastRightsAt < recentMs;
     if (!hasRights && !onSilence) return;
-    const { voters } = this.#consensus.raft.configuration;
+    const { voters } = consensus.raft.configuration;
     const gone = voters.filter((id) => {
       const name = nameOfRaftId(id);
-      if (name === this.#around.self) return false;
-      const node = map.nodes[name];
-      const dead = node !== undefined && node.raftId === id && this.#around.isDead(node.instance);
-      return dead || (onSilence && this.#around.silentForMs(name, now) > silenceMs);
+      if (name === self) return false;
+      const node = consensus.map.nodes[name];
+      const isDead = node !== undefined && node.raftId === id && dead.has(node.instance);
+      return isDead || (onSilence && peers.silentForMs(name, now) > silenceMs);
     });
     const left = voters.length - gone.length;
     if (gone.length === 0 || left > voters.length / 2) return;
     this.#log.warn(onSilence ? 'no majority of the voters answers: going on without them, which is unsafe (quorum.lastNode: on-silence)' : 'no majority of the voters is left, and the others are dead for certain: going on without them (quorum.lastNode)', { dropped: gone });
-    this.#consensus.dropVoters(gone);
+    consensus.dropVoters(gone);
   }
 }

@@ -3,7 +3,7 @@ import { messageOf, TroupeError } from '../base/errors.ts';
 import { Prng } from '../base/prng.ts';
 import { encodeUtf8 } from '../base/utf8.ts';
 import { hashKey, partitionOf } from '../core/store/hash.ts';
-import type { NodeParts } from '../node/create-node.ts';
+import type { NodeParts } from '../node/node-parts.ts';
 import type { Node, NodeOptions } from '../node/node-types.ts';
 import { AppRecorder } from './app-recorder.ts';
 import { microtasksDrained } from './barrier.ts';

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { NodeParts } from '../../src/node/create-node.ts';
+import type { NodeParts } from '../../src/node/node-parts.ts';
 import { encodeCommand } from '../../src/core/control/commands.ts';
 import type { Command } from '../../src/core/control/commands.ts';
 import { defaultTiming, emptyMap } from '../../src/core/control/map.ts';

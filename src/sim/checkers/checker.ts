@@ -1,5 +1,5 @@
 import type { Node } from '../../node/node-types.ts';
-import type { NodeParts } from '../../node/create-node.ts';
+import type { NodeParts } from '../../node/node-parts.ts';
 import type { SimProcess } from '../sim-host.ts';
 
 /** A node whose process lives, as checkers see it. */
