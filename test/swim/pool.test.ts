@@ -56,6 +56,24 @@ test('a process that dies on a living host is known to all in seconds: its addre
   expect(times[10], times.map(Math.round).join(' ')).toBeLessThan(2000);
 });
 
+test.each([['lan', 5000, 5750], ['local', 4000, 4750]] as const)('five nodes, profile %s: a silent one is known to all sooner than memberlist\'s order of probes finds it', (profile, leastMs, meanMs) => {
+  // Somebody probes it: after 0.8 s on average with memberlist's shuffled rounds, then a probe's second and the suspicion's minimum.
+  let sum = 0;
+  for (let seed = 0; seed < 150; seed++) {
+    const pool = new SimulatedPool({ nodes: 5, loss: 0, seed, profile });
+    pool.joinAll();
+    pool.runUntil(20_000 + seed * 37);
+    const victim = pool.nodes[4] as SimulatedNode;
+    victim.up = false;
+    victim.silent = true;
+    const died = pool.now;
+    expect(pool.runUntil(died + 10_000, () => pool.agree((name) => (name === victim.name ? 'failed' : 'alive'))), `seed ${seed}`).toBe(true);
+    expect(pool.now - died).toBeGreaterThanOrEqual(leastMs); // its time to speak up is not cut
+    sum += pool.now - died;
+  }
+  expect(sum / 150).toBeLessThan(meanMs);
+});
+
 test('no false failure at 1 % loss in ten minutes of 30 nodes', () => {
   const pool = formed(30, 0.01, 11);
   pool.runUntil(pool.now + 600_000);

@@ -176,6 +176,54 @@ describe('a probe round (memberlist state.go, probeNode)', () => {
   });
 });
 
+describe('who is probed', () => {
+  const members = ['b', 'c', 'd', 'e'];
+  /** Ten minutes of probes, each answered; before each, the talkative ping us. */
+  const probed = (talkative: readonly string[]): string[] => {
+    members.forEach((name, i) => bench.alive(name, i + 2));
+    const targets: string[] = [];
+    while (bench.timers.now < 600_000) {
+      bench.timers.run(bench.timers.nextAt());
+      for (const { type, body } of bench.sent.splice(0)) {
+        if (type !== messageType.ping) continue;
+        const { Node, SeqNo } = pingCodec.decode(body) as Ping;
+        targets.push(Node);
+        bench.receive(messageType.ack, ackCodec, { SeqNo, Payload: new Uint8Array(0) });
+        for (const name of talkative) {
+          const last = members.indexOf(name) + 2;
+          bench.receive(messageType.ping, pingCodec, { SeqNo: 1, Node: 'me', SourceAddr: Uint8Array.of(10, 0, 0, last), SourcePort: 7946, SourceNode: name }, bench.at(last));
+        }
+      }
+      bench.sent.length = 0;
+    }
+    return targets;
+  };
+  const longestWithout = (targets: readonly string[], name: string): number => Math.max(...[...targets.join('').split(name)].map((between) => between.length));
+
+  test('each in turn, while nothing tells them apart', () => {
+    const targets = probed([]);
+    for (const name of members) expect(longestWithout(targets, name)).toBe(3);
+  });
+
+  test('rather who was silent; but who only talks is probed too, at least as often as in memberlist', () => {
+    const targets = probed(['b']);
+    const count = (name: string): number => targets.filter((each) => each === name).length;
+    expect(count('b')).toBeLessThan(count('c'));
+    expect(longestWithout(targets, 'b')).toBeLessThanOrEqual(2 * members.length - 1);
+  });
+
+  test('a ping from another address than the member\'s proves nothing', () => {
+    bench.alive('b', 2);
+    const { checkedAt } = bench.swim.table.get('b') as { checkedAt: number };
+    bench.timers.now += 5;
+    const ping = { SeqNo: 1, Node: 'me', SourceAddr: Uint8Array.of(10, 0, 0, 2), SourcePort: 7946, SourceNode: 'b' };
+    bench.receive(messageType.ping, pingCodec, ping, bench.at(7));
+    expect(bench.swim.table.get('b')?.checkedAt).toBe(checkedAt);
+    bench.receive(messageType.ping, pingCodec, ping, bench.at(2));
+    expect(bench.swim.table.get('b')?.checkedAt).toBe(bench.timers.now);
+  });
+});
+
 describe('for others', () => {
   test('a ping is answered at the address it names, with the payload', () => {
     bench.receive(messageType.ping, pingCodec, { SeqNo: 7, Node: 'me', SourceAddr: Uint8Array.of(10, 0, 0, 77), SourcePort: 1, SourceNode: 'x' });
@@ -200,10 +248,16 @@ describe('for others', () => {
     bench.advance(600);
     expect(bench.count(messageType.nack)).toBe(0);
   });
-  test('without an answer a nack goes back', () => {
+  test('without an answer a nack goes back, before the asker concludes; an answer that comes then counts all the same', () => {
     bench.receive(messageType.indirectPing, indirectPingCodec, request);
-    bench.advance(501);
+    bench.advance(401);
     expect(bench.count(messageType.nack)).toBe(1);
+    const own = pingCodec.decode(bench.sent[0]!.body);
+    bench.receive(messageType.ack, ackCodec, { SeqNo: own.SeqNo, Payload: new Uint8Array(0) });
+    expect(bench.count(messageType.ack)).toBe(1);
+    bench.receive(messageType.indirectPing, indirectPingCodec, { ...request, SeqNo: 6 });
+    bench.advance(1000);
+    expect([bench.count(messageType.nack), bench.count(messageType.ack)]).toEqual([2, 1]);
   });
   test('requests are bounded', () => {
     for (let i = 0; i < 3000; i++) bench.receive(messageType.indirectPing, indirectPingCodec, { ...request, SeqNo: i });

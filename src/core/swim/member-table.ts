@@ -18,6 +18,8 @@ export interface TableContext {
   readonly delegate: SwimDelegate;
   readonly sink: SwimSink;
   broadcast(message: Uint8Array, options: BroadcastOptions): void;
+  /** To each member directly, if they are few: what all should know sooner than by the next round of gossip. */
+  tellFew(message: Uint8Array): void;
 }
 
 interface Accused {
@@ -38,23 +40,27 @@ export class MemberTable {
   leaving = false;
   readonly #context: TableContext;
   readonly #byName = new Map<string, SwimNode>();
-  /** In the order of probing: shuffled once per round. */
+  /** Shuffled once per round: of members that nothing else tells apart, chance says who is probed first. */
   #ring: SwimNode[] = [];
   readonly #accused = new Map<string, Accused>();
   #fullWarned = false;
-  /** Members that are neither dead nor gone, ourselves among them. */
   #live = 1;
 
   constructor(context: TableContext) {
     this.#context = context;
     const { name, advertise, meta, versions = ownVersions } = context.options;
-    this.self = { name, endpoint: advertise, ip: ipToBytes(advertise.host) ?? new Uint8Array(4), meta, versions, incarnation: 1, state: 'alive', stateSince: context.timers.now };
+    this.self = { name, endpoint: advertise, ip: ipToBytes(advertise.host) ?? new Uint8Array(4), meta, versions, incarnation: 1, state: 'alive', stateSince: context.timers.now, checkedAt: context.timers.now, probedAt: -1 };
     this.#byName.set(name, this.self);
     this.#ring.push(this.self);
   }
 
   get size(): number {
     return this.#byName.size;
+  }
+
+  /** Members that are neither dead nor gone, ourselves among them. */
+  get live(): number {
+    return this.#live;
   }
 
   get ring(): readonly SwimNode[] {
@@ -184,6 +190,14 @@ export class MemberTable {
     this.#context.delegate.nodeLeft(node);
   }
 
+  /** This node itself has found that the member is dead: the first to know tells all. */
+  foundDead(node: SwimNode): void {
+    if (isGone(node)) return;
+    const claim: Dead = { Incarnation: node.incarnation, Node: node.name, From: this.#context.options.name };
+    this.dead(claim);
+    this.#context.tellFew(encodeMessage(messageType.dead, deadCodec, claim));
+  }
+
   /** Says about ourselves what has changed. */
   announceSelf(meta: Uint8Array): void {
     this.self.meta = meta;
@@ -215,7 +229,7 @@ export class MemberTable {
       this.#fullWarned = true;
       return undefined;
     }
-    const node: SwimNode = { name: claim.Node, endpoint, ip: claim.Addr.slice(), meta: claim.Meta.slice(), versions: claim.Vsn.slice(0, 6), incarnation: 0, state: 'dead', stateSince: timers.now };
+    const node: SwimNode = { name: claim.Node, endpoint, ip: claim.Addr.slice(), meta: claim.Meta.slice(), versions: claim.Vsn.slice(0, 6), incarnation: 0, state: 'dead', stateSince: timers.now, checkedAt: timers.now - (random.float() * options.timing.probeIntervalMs * this.#byName.size) / 2, probedAt: -1 };
     this.#byName.set(node.name, node);
     // At a random place, so that the time until a new member is first probed is bounded on average.
     this.#ring.push(node);
@@ -266,7 +280,7 @@ export class MemberTable {
       // We slept: the suspect may have spoken up into our unread socket.
       if (timers.now - deadline >= options.timing.probeIntervalMs) return this.#armAt(node, accused, timers.now + options.timing.probeIntervalMs);
       sink.log('info', `member '${node.name}' did not speak up in time: it counts as failed`, { node: node.name, confirmations: accused.suspicion.confirmations });
-      this.dead({ Incarnation: node.incarnation, Node: node.name, From: options.name });
+      this.foundDead(node);
     });
   }
 

@@ -49,7 +49,8 @@ export class Prober {
   readonly #table: MemberTable;
   readonly #relays = new Map<number, Relay>();
   #round: Round | undefined;
-  #position = 0;
+  #probes = 0;
+  #sinceReset = Infinity;
   #overdue = false;
   #sequence: number;
 
@@ -81,7 +82,10 @@ export class Prober {
     const ack = encodeMessage(messageType.ack, ackCodec, { SeqNo: ping.SeqNo, Payload: delegate.ackPayload() });
     const to = replyAddress(ping, from);
     this.#context.sendWithGossip(to, ack);
-    if (ping.SourceNode !== '' && this.#table.get(ping.SourceNode) === undefined) delegate.strangerPinged(to);
+    if (ping.SourceNode === '') return;
+    const source = this.#table.get(ping.SourceNode);
+    if (source === undefined) delegate.strangerPinged(to);
+    else if (source.endpoint.host === from.host && source.endpoint.port === from.port) source.checkedAt = this.#context.timers.now;
   }
 
   handleAck(ack: Ack): void {
@@ -109,9 +113,16 @@ export class Prober {
     if (this.#relays.size >= relaysMax || request.Port === 0 || (request.Target.length !== 4 && request.Target.length !== 16)) return;
     const asker = replyAddress(request, from);
     const sequence = this.#nextSequence();
-    const timer = timers.after(options.timing.probeTimeoutMs, () => {
-      this.#relays.delete(sequence);
+    const { probeTimeoutMs, probeIntervalMs } = options.timing;
+    // The asker began one time-out ago and concludes an interval after that. A nack on the stroke of it, as memberlist sends
+    // it, comes too late, and the asker takes itself for unwell; Lifeguard sends it after four fifths of the time.
+    const nackAfterMs = 0.8 * Math.min(probeTimeoutMs, probeIntervalMs - probeTimeoutMs);
+    const expire = (): void => void this.#relays.delete(sequence);
+    const timer = timers.after(nackAfterMs, () => {
+      const relay = this.#relays.get(sequence);
       if (request.Nack) this.#context.sendWithGossip(asker, encodeMessage(messageType.nack, nackCodec, { SeqNo: request.SeqNo }));
+      // An answer that still comes is passed on all the same.
+      if (relay !== undefined) this.#relays.set(sequence, { ...relay, timer: timers.after(probeTimeoutMs - nackAfterMs, expire) });
     });
     const forward = (): void => this.#context.sendWithGossip(asker, encodeMessage(messageType.ack, ackCodec, { SeqNo: request.SeqNo, Payload: new Uint8Array(0) }));
     this.#relays.set(sequence, { forward, timer });
@@ -139,16 +150,33 @@ export class Prober {
     this.#context.sink.sendPacket(node.endpoint, encodeCompound([ping, accusation]), (node.versions[1] ?? 0) >= 5);
   }
 
+  /**
+   * Who was silent for longest: a member that pinged us a moment ago is alive, and the probe is worth more elsewhere. So a
+   * member that falls silent is probed by somebody in half the time that a fixed order takes, at the same number of packets.
+   * A ping proves only one direction, and its sender's address can be forged: whoever was not probed for as long as
+   * memberlist's order may take (once at the begin of a round, then at the end of the next) comes first whatever it sent.
+   */
   #nextTarget(): SwimNode | undefined {
-    for (let looked = 0; looked <= this.#table.size; looked++) {
-      if (this.#position >= this.#table.ring.length) {
-        this.#table.resetRing();
-        this.#position = 0;
-      }
-      const node = this.#table.ring[this.#position++];
-      if (node !== undefined && node !== this.#table.self && !isGone(node)) return node;
+    if (++this.#sinceReset > this.#table.ring.length) {
+      this.#table.resetRing();
+      this.#sinceReset = 1;
     }
-    return undefined;
+    const probe = ++this.#probes;
+    const overdueFrom = probe - (2 * this.#table.live - 3);
+    let quietest: SwimNode | undefined;
+    let overdue: SwimNode | undefined;
+    for (const node of this.#table.ring) {
+      if (node === this.#table.self || isGone(node)) continue;
+      if (node.probedAt < 0) node.probedAt = probe;
+      if (node.probedAt <= overdueFrom && (overdue === undefined || node.probedAt < overdue.probedAt)) overdue = node;
+      if (quietest === undefined || node.checkedAt < quietest.checkedAt) quietest = node;
+    }
+    const target = overdue ?? quietest;
+    if (target !== undefined) {
+      target.probedAt = probe;
+      target.checkedAt = this.#context.timers.now;
+    }
+    return target;
   }
 
   #askOthers(round: Round): void {
@@ -180,12 +208,12 @@ export class Prober {
 
   /** No answer over UDP, and the kernel there says that nobody listens: the process is gone, and no suspicion is needed. */
   #foundDead(round: Round): void {
-    const { sink, options } = this.#context;
+    const { sink } = this.#context;
     const { node } = round;
     if (this.#round !== round) return;
     if (!isGone(node)) {
       sink.log('info', `member '${node.name}' does not answer and its address refuses connections: its process is gone`, { node: node.name });
-      this.#table.dead({ Incarnation: node.incarnation, Node: node.name, From: options.name });
+      this.#table.foundDead(node);
     }
     this.#finish(round, 0);
   }

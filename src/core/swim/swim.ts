@@ -25,6 +25,8 @@ const packetBudget = 1400;
 const messageLimits = { valuesMax: 8192, depthMax: 8 } as const;
 /** With this many members or fewer, news that matter (a leave) also go to each of them directly. */
 const directMembersMax = 64;
+/** A death goes to each directly with this many or fewer: half a pool that dies at once must not make a flood of the news. */
+const newsMembersMax = 16;
 /** What is queued within this time travels together (ms). */
 const gatherMs = 1;
 
@@ -67,6 +69,7 @@ export class Swim {
         this.#queue.add(message, broadcast);
         this.gossipSoon();
       },
+      tellFew: (message) => this.sendToAll(message, newsMembersMax),
       sendWithGossip: (to, message) => this.#sendWithGossip(to, message),
       dial: (to, message, timeoutMs, done) => this.#dial(to, message, timeoutMs, done),
     };
@@ -182,7 +185,7 @@ export class Swim {
 
   /** Certain knowledge from elsewhere that the process of this member is gone. */
   noteDead(node: SwimNode): void {
-    this.table.dead({ Incarnation: node.incarnation, Node: node.name, From: this.#options.name });
+    this.table.foundDead(node);
   }
 
   /** Whether the kernel at the address refuses connections: proof that no process of that name is there. */

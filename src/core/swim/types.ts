@@ -24,6 +24,10 @@ export interface SwimNode {
   state: NodeState;
   /** When it came into this state. */
   stateSince: number;
+  /** When it last gave a sign of life that only itself can give, or was asked for one: its own ping, or a probe of ours. */
+  checkedAt: number;
+  /** At which of our probes it was last the target; -1: has not been looked at. */
+  probedAt: number;
 }
 
 /** The layer above: Serf. Calls are synchronous and may call back into the machine. */
