@@ -33,6 +33,7 @@ export const agentFlags: readonly AgentFlag[] = [
   { form: '--encrypt <key>', path: ['gossip', 'encrypt'], help: 'base64 key of 16, 24 or 32 bytes for gossip and peer traffic' },
   { form: '--peer <address>', path: ['peer'], help: "ADDR:PORT of peer traffic, TCP; default: gossip's address and port + 1" },
   { form: '--join <address>', path: ['join'], repeat: true, help: 'gossip address to join, tried until one answers (also -retry-join); may be repeated' },
+  { form: '--start-join <address>', path: ['startJoin'], repeat: true, help: "as Serf's -join, which is short for it: an end with exit code 1 if none of these answers at the start, unless there is somebody else to look for (--join, --discover, a config's `discovery`, --bootstrap-expect, --data); may be repeated" },
   { form: '--retry-interval <time>', path: ['joining', 'intervalMs'], read: duration, help: 'between two tries of the addresses to join while nobody answers, `30s` or ms; default 1s' },
   { form: '--retry-max <n>', path: ['joining', 'attemptsMax'], read: number, help: 'end after so many tries in vain; default 0: never' },
   { form: '--replay', path: ['joining', 'replay'], help: 'tell user events from before the join' },

@@ -15,7 +15,9 @@ export function normaliseArguments(words: readonly string[]): string[] {
   const mine = end < 0 ? words : words.slice(0, end);
   const rest = end < 0 ? [] : words.slice(end);
   const known = words[0] === 'query' ? {} : aliases;
-  return [...mine.flatMap((word) => normalise(word, known)), ...rest];
+  const agent = words[0] === 'agent';
+  // Serf's `-join` gives up where `--join` tries on; see --start-join.
+  return [...mine.flatMap((word) => normalise(agent ? word.replace(/^-join(?=$|=)/, '--start-join') : word, known)), ...rest];
 }
 
 function normalise(word: string, known: Readonly<Record<string, string>>): string | string[] {

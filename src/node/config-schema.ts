@@ -84,6 +84,7 @@ export const configSchema: z.ZodType<ConfigFile, ConfigInput> = z.strictObject({
   gossip: gossip.optional(),
   peer: addressValue({}).optional(),
   join: z.array(addressValue({ defaultPort: gossipPort, name: true })).max(256).describe('a list of at most 256 addresses').optional(),
+  startJoin: z.array(addressValue({ defaultPort: gossipPort, name: true })).max(256).describe('a list of at most 256 addresses').optional(),
   joining: joining.optional(),
   snapshot: snapshot.optional(),
   tagsFile: text.optional(),

@@ -64,6 +64,11 @@ export interface ConfigShape<A, K, S, D> {
   peer?: A | undefined;
   /** Gossip addresses to join, tried until one answers. Default none. */
   join?: A[] | undefined;
+  /**
+   * As `join`; but if none of them answers at the start, a node that has nobody else to look for (no `join`, `discovery`,
+   * `bootstrap`, `sync`, `data`) ends with an error, as a Serf agent does. Default none.
+   */
+  startJoin?: A[] | undefined;
   /** Ways to find others, by a name of your choice; and `waitJoinedMs`. Default none. */
   discovery?: D | undefined;
   /** Found a cluster once this many nodes are there. Default 0: only ever join one. */

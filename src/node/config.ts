@@ -11,7 +11,7 @@ import type { ConfigProblem } from './config-problems.ts';
 import { configSchema, gossipPort, httpPort, rpcPort } from './config-schema.ts';
 import type { ConfigApp, ConfigFile, ConfigKeyspace } from './config-shape.ts';
 import { nameProblem } from './config-values.ts';
-import { isMapping, mergeConfigs, readSerfKeys } from './serf-config.ts';
+import { growing, isMapping, mergeConfigs, readSerfKeys } from './serf-config.ts';
 import { parseHandler } from './event-handlers.ts';
 import type { EventHandler } from './event-handlers.ts';
 import type { AppConfig, NodeOptions } from './node-types.ts';
@@ -163,7 +163,10 @@ function merge(written: Record<string, unknown>, overrides: readonly ConfigOverr
       target = inner;
     }
     const last = path.at(-1) as string;
+    const before = Object.hasOwn(target, last) ? target[last] : undefined;
     if (value === undefined) delete target[last];
+    // As in Serf, what the command line adds to these lists comes after what the files say.
+    else if (path.length === 1 && growing.has(last) && Array.isArray(before) && Array.isArray(value)) target[last] = [...(before as unknown[]), ...(value as unknown[])];
     else target[last] = value;
   }
   return result;
@@ -326,14 +329,25 @@ function nodeOptions(config: ConfigFile, source: ConfigSource): NodeOptions {
     keyspaces: Object.fromEntries(Object.entries(config.keyspaces ?? { default: {} }).map(([name, options]) => [name, keyspaceOptions(options)])),
     apps: Object.entries(config.apps ?? {}).map(([name, app]) => appConfig(name, app, source.resolvePath)),
     ...(config.memcached === undefined ? {} : { memcached: { bind: config.memcached.bind, keyspace: config.memcached.keyspace ?? 'default' } }),
-    join: distinct(config.join ?? []),
+    join: distinct([...(config.startJoin ?? []), ...(config.join ?? [])]),
     ...(config.joining?.intervalMs === undefined ? {} : { joinIntervalMs: config.joining.intervalMs }),
-    ...((config.joining?.attemptsMax ?? 0) === 0 ? {} : { joinAttemptsMax: config.joining?.attemptsMax as number }),
+    ...joinAttemptsMax(config),
     ...(config.joining?.replay === undefined ? {} : { replayOnJoin: config.joining.replay }),
     ...(timing?.healAfterMs === undefined ? {} : { healAfterMs: timing.healAfterMs }),
     ...(timing?.requestTimeoutMs === undefined ? {} : { requestTimeoutMs: timing.requestTimeoutMs }),
     version: source.version,
   };
+}
+
+/**
+ * Who swaps a Serf agent for this one, and nothing else, gets Serf's answer to an address where nobody is: an end at once.
+ * A node of a Troupe cluster waits for the others, whatever they are called by: nodes that start together must meet.
+ */
+function joinAttemptsMax(config: ConfigFile): { joinAttemptsMax?: number } {
+  const asked = config.joining?.attemptsMax ?? 0;
+  if (asked > 0) return { joinAttemptsMax: asked };
+  const looksOn = config.join !== undefined || config.discovery !== undefined || (config.bootstrap?.expect ?? 0) > 0 || config.sync !== undefined || config.dev === true || config.data !== undefined;
+  return config.startJoin === undefined || config.startJoin.length === 0 || looksOn ? {} : { joinAttemptsMax: 1 };
 }
 
 /** A script that begins with `./` or `../` counts from the config file, wherever the agent was started. */

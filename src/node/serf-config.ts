@@ -38,7 +38,7 @@ const readers: Readonly<Record<string, (value: unknown) => Reading>> = {
   query_response_size_limit: fixed(1024, "a query's response"),
   query_size_limit: fixed(1024, 'a query'),
   user_event_size_limit: fixed(512, 'a user event'),
-  start_join: at('join'),
+  start_join: at('startJoin'),
   retry_join: at('join'),
   retry_interval: duration('joining', 'intervalMs'),
   retry_max_attempts: at('joining', 'attemptsMax'),
@@ -73,7 +73,7 @@ const readers: Readonly<Record<string, (value: unknown) => Reading>> = {
 /** The names of all keys that are Serf's. */
 export const serfKeys: readonly string[] = Object.keys(readers);
 /** Here a `false` says something; elsewhere Serf takes what is empty, 0 or false for not given. */
-const falseCounts = ['enable_compression', 'leave_on_terminate'];
+const falseCounts = ['enable_compression', 'leave_on_terminate', 'skip_leave_on_interrupt'];
 
 /** Puts what is written in Serf's terms into this program's own; keys of both may stand in one file. */
 export function readSerfKeys(written: Readonly<Record<string, unknown>>): SerfReading {
@@ -110,7 +110,7 @@ function put(config: Record<string, unknown>, path: readonly string[], value: un
 }
 
 /** Lists of these grow from file to file, as in Serf; of everything else the later file's word counts. */
-const growing = new Set(['join', 'handlers']);
+export const growing: ReadonlySet<string> = new Set(['join', 'startJoin', 'handlers']);
 
 /** One configuration of two: mappings are put together key by key. */
 export function mergeConfigs(first: Readonly<Record<string, unknown>>, second: Readonly<Record<string, unknown>>, top: boolean = true): Record<string, unknown> {

@@ -60,6 +60,21 @@ describe('one agent', () => {
     }
   });
 
+  test("Serf's keys for it decide the same, in both directions", async () => {
+    const file = join(temporaryDirectory(), 'serf.json');
+    for (const [keys, signal, logged] of [
+      [{ leave_on_terminate: false }, 'SIGTERM', 'stopping'], [{ leave_on_terminate: true }, 'SIGTERM', 'leaving'],
+      [{ skip_leave_on_interrupt: true }, 'SIGINT', 'stopping'], [{ skip_leave_on_interrupt: false }, 'SIGINT', 'leaving'],
+    ] as const) {
+      writeFileSync(file, JSON.stringify(keys));
+      const agent = new TestAgent([...dev('one'), '-config-file', file]);
+      await agent.ready();
+      agent.signal(signal);
+      expect(await agent.exited, JSON.stringify(keys)).toBe(0);
+      expect(agent.stderr, JSON.stringify(keys)).toContain(`"msg":"${logged}`);
+    }
+  });
+
   test('whoever has read `ready` can write at once', async () => {
     for (let round = 0; round < 3; round++) {
       const agent = new TestAgent(dev('one'));
@@ -131,6 +146,18 @@ describe('two agents', () => {
 });
 
 describe('mistakes', () => {
+  test('-join of an address where nobody is ends the agent at once, as in Serf; --join, and a node of a cluster, try on', async () => {
+    const words = ['agent', '--name', 'one', ...anyPorts];
+    expect(await run([...words, '-join', '127.0.0.1:1'])).toMatchObject({ code: 1, stdout: '', stderr: expect.stringMatching(/cannot join: 127\.0\.0\.1:1: .*--join/) });
+    for (const more of [['--join', '127.0.0.1:1'], ['-join', '127.0.0.1:1', '-retry-join', '127.0.0.1:2'], ['-join', '127.0.0.1:1', '--bootstrap-expect', '2']]) {
+      const agent = new TestAgent([...words.slice(1), ...more]);
+      await until(() => agent.stderr.includes('trying on'), () => agent.stderr);
+      expect(agent.process.exitCode).toBeNull();
+      agent.signal('SIGINT');
+      expect(await agent.exited).toBe(0);
+    }
+  });
+
   test.each([
     [['agent', '--no-such-flag']],
     [['agent', '-profile', 'moon']],

@@ -9,7 +9,8 @@ import type { NodeStatus } from '../../src/node/node-types.ts';
 
 describe('normaliseArguments()', () => {
   test('gives Serf\'s long flags their second dash, and our names', () => {
-    expect(normaliseArguments(['agent', '-node', 'x', '-join=a', '-retry-join', 'b', '--tag', 'k=-v', '-config-file=c'])).toEqual(['agent', '--name', 'x', '--join=a', '--join', 'b', '--tag', 'k=-v', '--config=c']);
+    expect(normaliseArguments(['agent', '-node', 'x', '-join=a', '-retry-join', 'b', '--tag', 'k=-v', '-config-file=c'])).toEqual(['agent', '--name', 'x', '--start-join=a', '--join', 'b', '--tag', 'k=-v', '--config=c']);
+    expect(normaliseArguments(['agent', '--join', 'a', '-join', 'b', '--', '-join'])).toEqual(['agent', '--join', 'a', '--start-join', 'b', '--', '-join']);
   });
 
   test('leaves letters, numbers, and whatever follows -- alone', () => {

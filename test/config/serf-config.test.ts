@@ -53,6 +53,32 @@ describe("Serf's configuration file", () => {
     expect(config.files.snapshot?.rejoin).toBe(true);
   });
 
+  test('what the command line says of handlers and addresses is added to what the files say; of the rest it has the last word', () => {
+    const files = [{ node_name: 'a', event_handlers: ['one.sh'], start_join: ['10.0.0.1'], retry_join: ['10.0.0.2'] }];
+    const overrides = [{ flag: '--event-handler', path: ['handlers'], value: ['two.sh'] }, { flag: '--join', path: ['join'], value: ['10.0.0.3'] }, { flag: '--start-join', path: ['startJoin'], value: ['10.0.0.4'] }, { flag: '--name', path: ['name'], value: 'b' }];
+    const config = readConfig({ files: files.map((file) => ({ file: 'a.json', text: JSON.stringify(file) })), overrides, defaultName: 'host', version: '1', resolvePath: (path) => path });
+    expect(config.handlers.handlers.map(({ script }) => script)).toEqual(['one.sh', 'two.sh']);
+    expect(config.node.join.map(({ host }) => host)).toEqual(['10.0.0.1', '10.0.0.4', '10.0.0.2', '10.0.0.3']);
+    expect(config.node.name).toBe('b');
+  });
+
+  test('start_join ends the agent when nobody answers, unless there is somebody else to look for', () => {
+    const tries = (file: object): number | undefined => read({ start_join: ['10.0.0.1'], ...file }).node.joinAttemptsMax;
+    expect(tries({})).toBe(1);
+    expect(read({ retry_join: ['10.0.0.1'] }).node.joinAttemptsMax).toBeUndefined();
+    for (const also of [{ retry_join: ['10.0.0.2'] }, { join: ['10.0.0.2'] }, { discover: 'pool' }, { bootstrap: { expect: 3 } }, { data: './data' }, { sync: { mandatory: ['b'], timeoutMs: 1000 } }, { dev: true }]) {
+      expect(tries(also), JSON.stringify(also)).toBeUndefined();
+    }
+    expect(tries({ retry_max_attempts: 4 })).toBe(4);
+  });
+
+  test('leave_on_terminate and skip_leave_on_interrupt count both ways', () => {
+    const leaves = (...files: readonly object[]): boolean[] => { const { leaveOnTerminate, leaveOnInterrupt } = read(...files); return [leaveOnTerminate, leaveOnInterrupt]; };
+    expect(leaves({})).toEqual([true, true]);
+    expect(leaves({ leave_on_terminate: false, skip_leave_on_interrupt: true })).toEqual([false, false]);
+    expect(leaves({ leave_on_terminate: false, skip_leave_on_interrupt: true }, { leave_on_terminate: true, skip_leave_on_interrupt: false })).toEqual([true, true]);
+  });
+
   test("keys of both kinds may stand together; an interface to bind to is the one to discover on", () => {
     const config = read({ interface: 'lo', discover: 'x', memcached: { bind: '127.0.0.1:11211' } });
     expect(config.interface).toBe('lo');
