@@ -5,6 +5,20 @@ export interface HeapEntry {
   heapIndex: number;
 }
 
+/** Something that is to be done at a given time; of two at the same time the one with the lower sequence goes first. */
+export class TimedTask implements HeapEntry {
+  readonly at: number;
+  readonly sequence: number;
+  heapIndex = -1;
+  readonly run: () => void;
+
+  constructor(at: number, sequence: number, run: () => void) {
+    this.at = at;
+    this.sequence = sequence;
+    this.run = run;
+  }
+}
+
 /**
  * A binary min-heap whose entries know their place, so that a cancelled timer leaves at once instead of
  * waiting for its time: request time-outs are nearly always cancelled, and would pile up otherwise.

@@ -1,26 +1,12 @@
-import { TimerHeap } from '../base/timer-heap.ts';
+import { TimedTask, TimerHeap } from '../base/timer-heap.ts';
 import { microtasksDrained } from './barrier.ts';
-
-/** Something that will happen in the simulated world. */
-export class ScheduledEvent {
-  readonly at: number;
-  readonly sequence: number;
-  heapIndex = -1;
-  readonly run: () => void;
-
-  constructor(at: number, sequence: number, run: () => void) {
-    this.at = at;
-    this.sequence = sequence;
-    this.run = run;
-  }
-}
 
 /**
  * Virtual time. Events run in order of (time, sequence of scheduling); before the next one starts, all promises
  * that the last one settled have run their reactions.
  */
 export class SimScheduler {
-  readonly #heap = new TimerHeap<ScheduledEvent>();
+  readonly #heap = new TimerHeap<TimedTask>();
   #now = 0;
   #sequence = 0;
   #eventCount = 0;
@@ -41,17 +27,17 @@ export class SimScheduler {
   }
 
   /** Runs `run` at the given true time; a time that has passed means now, after what is already due. */
-  at(atMs: number, run: () => void): ScheduledEvent {
-    const event = new ScheduledEvent(Math.max(atMs, this.#now), this.#sequence++, run);
+  at(atMs: number, run: () => void): TimedTask {
+    const event = new TimedTask(Math.max(atMs, this.#now), this.#sequence++, run);
     this.#heap.push(event);
     return event;
   }
 
-  after(delayMs: number, run: () => void): ScheduledEvent {
+  after(delayMs: number, run: () => void): TimedTask {
     return this.at(this.#now + delayMs, run);
   }
 
-  cancel(event: ScheduledEvent): void {
+  cancel(event: TimedTask): void {
     this.#heap.remove(event);
   }
 

@@ -1,5 +1,6 @@
+import type { TimedTask } from '../base/timer-heap.ts';
 import type { Clock, Timer } from '../ports/clock.ts';
-import type { ScheduledEvent, SimScheduler } from './scheduler.ts';
+import type { SimScheduler } from './scheduler.ts';
 import type { Turnstile } from './turnstile.ts';
 
 export interface SimClockOptions {
@@ -69,7 +70,7 @@ class SimTimer implements Timer {
   readonly #gate: Turnstile;
   readonly #isDue: () => boolean;
   readonly #fire: () => void;
-  #event: ScheduledEvent | undefined;
+  #event: TimedTask | undefined;
   #cancelled = false;
 
   constructor(scheduler: SimScheduler, gate: Turnstile, atTrueMs: number, isDue: () => boolean, fire: () => void) {

@@ -1,4 +1,4 @@
-import type { ScheduledEvent } from './scheduler.ts';
+import type { TimedTask } from '../base/timer-heap.ts';
 import type { HostNetwork, SimNetwork } from './sim-network.ts';
 
 /** What a pipe carries: bytes, or the sender's end. `sequence` keeps their order. */
@@ -56,7 +56,7 @@ export class Pipe {
   #stalled: Segment[] = [];
   /** Read by the peer, but its acknowledgement cannot come back. */
   #unacknowledgedBytes = 0;
-  #retry: ScheduledEvent | undefined;
+  #retry: TimedTask | undefined;
   #retryMs = 0;
   #stalledSince = 0;
 

@@ -1,6 +1,7 @@
+import type { TimedTask } from '../base/timer-heap.ts';
 import { messageOf } from '../base/errors.ts';
 import type { ChildProcess, ProcessExit, ProcessHandler, Processes, SpawnOptions } from '../ports/processes.ts';
-import type { ScheduledEvent, SimScheduler } from './scheduler.ts';
+import type { SimScheduler } from './scheduler.ts';
 import type { Turnstile } from './turnstile.ts';
 
 /** How a simulated command acts. */
@@ -64,7 +65,7 @@ export class SimChild implements ChildProcess {
   readonly #handler: ProcessHandler;
   readonly #running: Set<SimChild>;
   readonly #ownPid: number;
-  #lease: ScheduledEvent | undefined;
+  #lease: TimedTask | undefined;
   #onTerminate: (() => void) | undefined;
   #over = false;
 

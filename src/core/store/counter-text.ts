@@ -2,45 +2,27 @@
  * Decimal counters as memcached reads and writes them: unsigned 64-bit, as text.
  * Numbers up to 2^53 - 1 stay JavaScript numbers; only those above cost a bigint.
  */
+import { scanDigits, scanned, scannedBigint } from './digits.ts';
+
 const wrap = 1n << 64n;
 
 /** Written by {@link parseCounter}: one result at a time, so that the common case allocates nothing. */
 export const parsedCounter: { value: number | bigint } = { value: 0 };
 
-/**
- * Reads bytes[start, end) as C's strtoull does with base 10 and as memcached accepts it: blanks before, an optional sign,
- * digits, then the end or a blank (whatever follows that blank is ignored). False if that is not a number below 2^64.
- */
+/** Reads bytes[start, end) as memcached reads a counter ({@link scanDigits}). False if that is not a number below 2^64. */
 export function parseCounter(bytes: Uint8Array, start: number, end: number): boolean {
-  let at = start;
-  while (at < end && isBlank(bytes[at] as number)) at++;
-  const sign = at < end ? (bytes[at] as number) : 0;
-  if (sign === 0x2b || sign === 0x2d) at++;
-  const firstDigit = at;
-  let value = 0;
-  while (at < end) {
-    const digit = (bytes[at] as number) - 0x30;
-    if (digit < 0 || digit > 9) break;
-    value = value * 10 + digit;
-    at++;
-  }
-  if (at === firstDigit || (at < end && !isBlank(bytes[at] as number))) return false;
-  if (value <= Number.MAX_SAFE_INTEGER && sign !== 0x2d) {
-    parsedCounter.value = value;
+  if (!scanDigits(bytes, start, end)) return false;
+  if (scanned.value <= Number.MAX_SAFE_INTEGER && !scanned.negative) {
+    parsedCounter.value = scanned.value;
     return true;
   }
-  return parseLarge(bytes, firstDigit, at, sign === 0x2d);
+  return parseLarge(bytes);
 }
 
-function parseLarge(bytes: Uint8Array, start: number, end: number, negative: boolean): boolean {
-  let at = start;
-  while (at < end - 1 && bytes[at] === 0x30) at++;
-  if (end - at > 20) return false;
-  let text = '';
-  for (; at < end; at++) text += String.fromCharCode(bytes[at] as number);
-  let value = BigInt(text);
-  if (value >= wrap) return false;
-  if (negative && value !== 0n) {
+function parseLarge(bytes: Uint8Array): boolean {
+  let value = scannedBigint(bytes, 20);
+  if (value === undefined || value >= wrap) return false;
+  if (scanned.negative && value !== 0n) {
     // strtoull negates modulo 2^64; memcached refuses what then looks negative.
     value = wrap - value;
     if (value >= wrap / 2n) return false;
@@ -96,8 +78,4 @@ export function writeDecimal(value: number, target: Uint8Array, at: number): num
 
 function narrow(value: bigint): number | bigint {
   return value <= 0x1f_ffff_ffff_ffffn ? Number(value) : value;
-}
-
-function isBlank(byte: number): boolean {
-  return byte === 0x20 || (byte >= 0x09 && byte <= 0x0d);
 }

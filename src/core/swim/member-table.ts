@@ -1,3 +1,4 @@
+import type { TimedTask } from '../../base/timer-heap.ts';
 import { aliveCodec, deadCodec, encodeMessage, messageType, suspectCodec } from '../wire/gossip-messages.ts';
 import type { Alive, Dead, Suspect } from '../wire/gossip-messages.ts';
 import { ipFromBytes, ipToBytes } from '../wire/ip-address.ts';
@@ -6,7 +7,7 @@ import type { Awareness } from './awareness.ts';
 import type { BroadcastOptions } from './broadcast-queue.ts';
 import { Suspicion } from './suspicion.ts';
 import { suspicionTimeoutMs } from './timing.ts';
-import type { Scheduled, Timers } from './timers.ts';
+import type { Timers } from './timers.ts';
 import { metaBytesMax, nameBytesMax, ownVersions } from './types.ts';
 import type { NodeState, RandomSource, SwimDelegate, SwimNode, SwimOptions, SwimSink } from './types.ts';
 
@@ -24,7 +25,7 @@ export interface TableContext {
 
 interface Accused {
   readonly suspicion: Suspicion;
-  timer: Scheduled;
+  timer: TimedTask;
 }
 
 const incarnationMax = 0xffff_ffff;
@@ -263,7 +264,7 @@ export class MemberTable {
     if (this.#live - 2 < wanted) wanted = 0;
     const minMs = suspicionTimeoutMs(timing.suspicionMult, n, timing.probeIntervalMs);
     const suspicion = new Suspicion({ from, confirmationsWanted: wanted, minMs, maxMs: minMs * timing.suspicionMaxTimeoutMult, startedAt: this.#context.timers.now });
-    const accused = { suspicion, timer: undefined as unknown as Scheduled };
+    const accused = { suspicion, timer: undefined as unknown as TimedTask };
     this.#accused.set(node.name, accused);
     this.#arm(node, accused);
   }

@@ -1,3 +1,4 @@
+import type { TimedTask } from '../../base/timer-heap.ts';
 import { encodeCompound } from '../wire/compound.ts';
 import { ackCodec, encodeMessage, indirectPingCodec, messageType, nackCodec, pingCodec, suspectCodec } from '../wire/gossip-messages.ts';
 import type { Ack, IndirectPing, Nack, Ping } from '../wire/gossip-messages.ts';
@@ -5,7 +6,6 @@ import { ipFromBytes } from '../wire/ip-address.ts';
 import type { Endpoint } from '../wire/ip-address.ts';
 import type { MemberTable, TableContext } from './member-table.ts';
 import { isGone } from './member-table.ts';
-import type { Scheduled } from './timers.ts';
 import type { DialOutcome, SwimNode } from './types.ts';
 
 export interface ProberContext extends TableContext {
@@ -21,7 +21,7 @@ interface Round {
   readonly sentAt: number;
   /** When the member is accused unless something was heard of it. */
   readonly concludeAt: number;
-  timer: Scheduled | undefined;
+  timer: TimedTask | undefined;
   indirect: boolean;
   nacksExpected: number;
   nacks: number;
@@ -31,7 +31,7 @@ interface Round {
 /** A ping that we send for somebody else. */
 interface Relay {
   readonly forward: () => void;
-  readonly timer: Scheduled;
+  readonly timer: TimedTask;
 }
 
 /** Others can make us ping this many members for them at one time; further requests are dropped. */

@@ -1,3 +1,4 @@
+import type { TimedTask } from '../../base/timer-heap.ts';
 import { compoundOverhead, compoundPartOverhead, compoundPartsMax, encodeCompound } from '../wire/compound.ts';
 import {
   ackCodec, aliveCodec, deadCodec, encodeMessage, indirectPingCodec, messageType, nackCodec, nodeStateCode, pingCodec, suspectCodec,
@@ -16,7 +17,7 @@ import { Prober } from './prober.ts';
 import type { ProberContext } from './prober.ts';
 import { protocolMismatch } from './protocol-check.ts';
 import { pushPullIntervalMs, retransmitLimit } from './timing.ts';
-import type { Scheduled, Timers } from './timers.ts';
+import type { Timers } from './timers.ts';
 import type { DialOutcome, RandomSource, SwimDelegate, SwimNode, SwimOptions, SwimSink } from './types.ts';
 
 /** What gossip is gathered up to (bytes): fits one Ethernet frame. */
@@ -52,7 +53,7 @@ export class Swim {
   readonly #prober: Prober;
   readonly #dials = new Map<number, (outcome: DialOutcome) => void>();
   #nextDial = 0;
-  #gossipTimer: Scheduled | undefined;
+  #gossipTimer: TimedTask | undefined;
   #lastGossip = -Infinity;
 
   constructor(options: SwimOptions, ports: { readonly random: RandomSource; readonly timers: Timers; readonly delegate: SwimDelegate; readonly sink: SwimSink }) {

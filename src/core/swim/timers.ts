@@ -1,36 +1,22 @@
-import { TimerHeap } from '../../base/timer-heap.ts';
-
-/** Something that the machine wants to do at a later time. */
-export class Scheduled {
-  readonly at: number;
-  readonly sequence: number;
-  heapIndex = -1;
-  readonly run: () => void;
-
-  constructor(at: number, sequence: number, run: () => void) {
-    this.at = at;
-    this.sequence = sequence;
-    this.run = run;
-  }
-}
+import { TimedTask, TimerHeap } from '../../base/timer-heap.ts';
 
 /** The machine's own agenda: its host asks when to wake it, and wakes it. `now` is the time of the input at hand. */
 export class Timers {
-  readonly #heap = new TimerHeap<Scheduled>();
+  readonly #heap = new TimerHeap<TimedTask>();
   #sequence = 0;
   now = 0;
 
-  after(delayMs: number, run: () => void): Scheduled {
+  after(delayMs: number, run: () => void): TimedTask {
     return this.at(this.now + delayMs, run);
   }
 
-  at(at: number, run: () => void): Scheduled {
-    const scheduled = new Scheduled(at, this.#sequence++, run);
+  at(at: number, run: () => void): TimedTask {
+    const scheduled = new TimedTask(at, this.#sequence++, run);
     this.#heap.push(scheduled);
     return scheduled;
   }
 
-  cancel(scheduled: Scheduled | undefined): void {
+  cancel(scheduled: TimedTask | undefined): void {
     if (scheduled !== undefined) this.#heap.remove(scheduled);
   }
 

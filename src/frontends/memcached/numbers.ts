@@ -1,4 +1,5 @@
 import { parseCounter, parsedCounter } from '../../core/store/counter-text.ts';
+import { scanDigits, scanned, scannedBigint } from '../../core/store/digits.ts';
 
 /** Written by the functions below: one result at a time, so that parsing allocates nothing. */
 export const parsed: { value: number } = { value: 0 };
@@ -24,36 +25,17 @@ export function parseCas(bytes: Uint8Array, start: number, end: number): boolean
 
 /** The token as memcached reads times and lengths: a signed 64-bit number, of which the low 32 bits count (as a signed number). */
 export function parseInt32(bytes: Uint8Array, start: number, end: number): boolean {
-  let at = start;
-  while (at < end && isBlank(bytes[at] as number)) at++;
-  const sign = at < end ? (bytes[at] as number) : 0;
-  if (sign === 0x2b || sign === 0x2d) at++;
-  const firstDigit = at;
-  let value = 0;
-  while (at < end) {
-    const digit = (bytes[at] as number) - 0x30;
-    if (digit < 0 || digit > 9) break;
-    value = value * 10 + digit;
-    at++;
-  }
-  if (at === firstDigit || (at < end && !isBlank(bytes[at] as number))) return false;
-  if (value > Number.MAX_SAFE_INTEGER) return parseLarge(bytes, firstDigit, at, sign === 0x2d);
-  parsed.value = (sign === 0x2d ? -value : value) | 0;
+  if (!scanDigits(bytes, start, end)) return false;
+  if (scanned.value > Number.MAX_SAFE_INTEGER) return parseLarge(bytes);
+  parsed.value = (scanned.negative ? -scanned.value : scanned.value) | 0;
   return true;
 }
 
-function parseLarge(bytes: Uint8Array, start: number, end: number, negative: boolean): boolean {
-  let at = start;
-  while (at < end - 1 && bytes[at] === 0x30) at++;
-  if (end - at > 19) return false;
-  let text = negative ? '-' : '';
-  for (; at < end; at++) text += String.fromCharCode(bytes[at] as number);
-  const value = BigInt(text);
+function parseLarge(bytes: Uint8Array): boolean {
+  const digits = scannedBigint(bytes, 19);
+  if (digits === undefined) return false;
+  const value = scanned.negative ? -digits : digits;
   if (BigInt.asIntN(64, value) !== value) return false;
   parsed.value = Number(BigInt.asIntN(32, value));
   return true;
-}
-
-function isBlank(byte: number): boolean {
-  return byte === 0x20 || (byte >= 0x09 && byte <= 0x0d);
 }

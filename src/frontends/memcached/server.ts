@@ -1,9 +1,10 @@
 import type { Address } from '../../ports/address.ts';
-import type { Clock, Timer } from '../../ports/clock.ts';
+import type { Clock } from '../../ports/clock.ts';
 import type { Log } from '../../ports/log.ts';
 import type { Stream, Streams } from '../../ports/streams.ts';
 import { formatAddress } from '../../ports/address.ts';
 import type { StoreRouter } from '../../core/store/request.ts';
+import { OpenConnections } from '../open-connections.ts';
 import { answers } from './answers.ts';
 import { Connection, type ConnectionHost } from './connection.ts';
 import { Counters } from './counters.ts';
@@ -47,19 +48,17 @@ class Server implements MemcachedServer, ConnectionHost {
   readonly version: Uint8Array;
   address: Address;
   readonly #options: MemcachedOptions;
-  readonly #open: Set<Connection> = new Set();
-  readonly #lingering: Map<Connection, Timer> = new Map();
+  readonly #open: OpenConnections<Connection>;
   readonly #startedMs: number;
-  #stopListening: (() => Promise<void>) | undefined = undefined;
   #waiting: Connection[] = [];
   #turnScheduled = false;
   #closing = false;
-  #onAllClosed: (() => void) | undefined = undefined;
 
   constructor(options: MemcachedOptions) {
     this.#options = options;
     this.router = options.router;
     this.limits = { ...defaultMemcachedLimits, ...options.limits };
+    this.#open = new OpenConnections(options.clock, this.limits.lingerMs);
     this.version = ascii(`VERSION ${this.#versionText()}\r\n`);
     this.address = options.address;
     this.#startedMs = options.clock.now();
@@ -70,26 +69,19 @@ class Server implements MemcachedServer, ConnectionHost {
   }
 
   async listen(): Promise<void> {
-    const listener = await this.#options.streams.listen(this.#options.address, (stream) => this.#onStream(stream));
-    this.address = listener.address;
-    this.#stopListening = () => listener.close();
+    this.address = await this.#open.listen(this.#options.streams, this.#options.address, (stream) => this.#onStream(stream));
   }
 
   async close(): Promise<void> {
     if (this.#closing) return;
     this.#closing = true;
-    await this.#stopListening?.();
+    await this.#open.stopListening();
     for (const connection of this.#open) connection.finish();
-    if (this.#open.size === 0) return;
-    await new Promise<void>((resolve) => {
-      const grace = this.#options.clock.at(this.#options.clock.now() + this.limits.closeGraceMs, () => {
-        for (const connection of this.#open) connection.stream.destroy();
-      });
-      this.#onAllClosed = () => {
-        grace.cancel();
-        resolve();
-      };
+    const grace = this.#options.clock.at(this.#options.clock.now() + this.limits.closeGraceMs, () => {
+      for (const connection of this.#open) connection.stream.destroy();
     });
+    await this.#open.none();
+    grace.cancel();
   }
 
   nowSeconds(): number {
@@ -134,14 +126,11 @@ class Server implements MemcachedServer, ConnectionHost {
   }
 
   onEnded(connection: Connection): void {
-    this.#lingering.set(connection, this.#destroyLater(connection.stream));
+    this.#open.onEnded(connection);
   }
 
   onClosed(connection: Connection): void {
-    this.#lingering.get(connection)?.cancel();
-    this.#lingering.delete(connection);
-    this.#open.delete(connection);
-    if (this.#open.size === 0) this.#onAllClosed?.();
+    this.#open.onClosed(connection);
   }
 
   #onStream(stream: Stream): void {
@@ -149,7 +138,7 @@ class Server implements MemcachedServer, ConnectionHost {
     if (this.#closing || this.#open.size >= this.limits.connectionsMax) {
       this.counters.rejectedConnections++;
       // An error of an ordinary command, which every client understands, rather than a connection that never answers.
-      const lingering = this.#destroyLater(stream);
+      const lingering = this.#open.destroyLater(stream);
       stream.setHandler({ onData() {}, onClose: () => lingering.cancel() });
       stream.write(answers.busyConnections);
       stream.end();
@@ -158,11 +147,6 @@ class Server implements MemcachedServer, ConnectionHost {
     const connection = new Connection(this, stream);
     this.#open.add(connection);
     stream.setHandler(connection);
-  }
-
-  /** A peer that does not end its side would keep the connection for ever. */
-  #destroyLater(stream: Stream): Timer {
-    return this.#options.clock.at(this.#options.clock.now() + this.limits.lingerMs, () => stream.destroy());
   }
 
   #versionText(): string {

@@ -3,6 +3,7 @@ import { formatAddress } from '../../ports/address.ts';
 import type { Clock, Timer } from '../../ports/clock.ts';
 import type { Log, LogTail } from '../../ports/log.ts';
 import type { Stream, Streams } from '../../ports/streams.ts';
+import { OpenConnections } from '../open-connections.ts';
 import type { SerfRpcBackend } from './backend.ts';
 import { RpcConnection } from './connection.ts';
 import type { ConnectionHost } from './connection.ts';
@@ -47,18 +48,16 @@ class Server implements SerfRpcServer, ConnectionHost {
   readonly authKey: string;
   address: Address;
   readonly #options: SerfRpcOptions;
-  readonly #open = new Set<RpcConnection>();
+  readonly #open: OpenConnections<RpcConnection>;
   readonly #greeting = new Map<RpcConnection, Timer>();
-  readonly #lingering = new Map<RpcConnection, Timer>();
-  #stopListening: (() => Promise<void>) | undefined;
   #closing: Promise<void> | undefined;
-  #onAllClosed: (() => void) | undefined;
   #dropped = 0;
   #dropLoggedAt = -Infinity;
   #dropLogDue = false;
 
   constructor(options: SerfRpcOptions) {
     this.#options = options;
+    this.#open = new OpenConnections(options.clock, lingerMs);
     this.backend = options.backend;
     this.clock = options.clock;
     this.logTail = options.logTail;
@@ -72,9 +71,7 @@ class Server implements SerfRpcServer, ConnectionHost {
   }
 
   async listen(): Promise<void> {
-    const listener = await this.#options.streams.listen(this.#options.address, (stream) => this.#onStream(stream));
-    this.address = listener.address;
-    this.#stopListening = () => listener.close();
+    this.address = await this.#open.listen(this.#options.streams, this.#options.address, (stream) => this.#onStream(stream));
   }
 
   close(): Promise<void> {
@@ -98,18 +95,14 @@ class Server implements SerfRpcServer, ConnectionHost {
     });
   }
 
-  /** A peer that does not end its side would keep the connection for ever. */
   onEnded(connection: RpcConnection): void {
-    this.#lingering.set(connection, this.clock.at(this.clock.now() + lingerMs, () => connection.stream.destroy()));
+    this.#open.onEnded(connection);
   }
 
   onClosed(connection: RpcConnection): void {
-    for (const timers of [this.#greeting, this.#lingering]) {
-      timers.get(connection)?.cancel();
-      timers.delete(connection);
-    }
-    this.#open.delete(connection);
-    if (this.#open.size === 0) this.#onAllClosed?.();
+    this.#greeting.get(connection)?.cancel();
+    this.#greeting.delete(connection);
+    this.#open.onClosed(connection);
   }
 
   #onStream(stream: Stream): void {
@@ -129,13 +122,12 @@ class Server implements SerfRpcServer, ConnectionHost {
   }
 
   async #close(): Promise<void> {
-    await this.#stopListening?.();
+    await this.#open.stopListening();
     const end = this.clock.now() + this.limits.closeGraceMs;
     // Whoever asked this node to leave is told that it has.
     while (this.clock.now() < end && [...this.#open].some((connection) => connection.busy)) await this.#sleep(5);
     for (const connection of this.#open) connection.end();
-    if (this.#open.size === 0) return;
-    await new Promise<void>((resolve) => (this.#onAllClosed = resolve));
+    await this.#open.none();
   }
 
   #sleep(ms: number): Promise<void> {
