@@ -22,6 +22,7 @@ export const rooms = {
   'client': { may: ['base', 'ports', 'core/wire', 'host'] },
   'agent': { may: ['base', 'ports', 'core', 'host', 'discovery', 'frontends', 'node'], node: true },
   'cli': { may: ['base', 'ports', 'core', 'host', 'discovery', 'frontends', 'node', 'agent', 'client', 'sim'], node: true },
+  'testing': { may: ['base', 'ports', 'core', 'host', 'discovery', 'frontends', 'node', 'agent', 'sim'], node: true },
   'sim': { may: ['base', 'ports', 'core', 'discovery', 'frontends', 'node'] },
 };
 const roomNames = Object.keys(rooms);

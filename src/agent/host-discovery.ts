@@ -1,7 +1,10 @@
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { withHooks } from '../discovery/hooks.ts';
+import { shareAttempts } from '../discovery/shared-attempts.ts';
+import type { DiscoveryPorts, Self } from '../discovery/strategy.ts';
 import { Topologies } from '../discovery/topologies.ts';
-import type { TopologyHooks } from '../discovery/topology.ts';
+import type { TopologyHooks } from '../discovery/topology-types.ts';
 import { aesGcmCipher } from '../host/aes-gcm-cipher.ts';
 import { HostDns } from '../host/dns.ts';
 import { HostHttpClient } from '../host/http-client.ts';
@@ -17,9 +20,23 @@ import type { Log } from '../ports/log.ts';
 
 /** Looks for the other nodes on behalf of a node of this host, for as long as it runs. */
 export function startDiscovery({ topologies }: DiscoveryConfig, gossip: Gossip, clock: Clock, log: Log): Topologies {
-  return new Topologies(topologies, {
-    clock,
-    log,
+  const ports = hostDiscoveryPorts({
+    name: gossip.local.name,
+    address: gossip.local.address,
+    // They may be exchanged while we run.
+    get keys() {
+      return gossip.keys();
+    },
+    runtimeDirectory: runtimeDirectory(),
+  }, { clock, log });
+  const pool = gossipHooks(gossip);
+  return new Topologies(topologies, ports, ({ name, hooks = {} }) => withHooks(name, hooks, pool, ports));
+}
+
+/** This host's ports, for strategies. */
+export function hostDiscoveryPorts(self: Self, more: Pick<DiscoveryPorts, 'clock' | 'log'>): DiscoveryPorts {
+  return {
+    ...more,
     random: createRandom(),
     cipher: aesGcmCipher,
     datagrams: new UdpDatagrams(),
@@ -28,26 +45,18 @@ export function startDiscovery({ topologies }: DiscoveryConfig, gossip: Gossip, 
     files: textFiles,
     processes: new HostProcesses(),
     processTable,
-    self: {
-      name: gossip.local.name,
-      address: gossip.local.address,
-      // They may be exchanged while we run.
-      get keys() {
-        return gossip.keys();
-      },
-      runtimeDirectory: runtimeDirectory(),
-    },
-  }, gossipHooks(gossip));
+    self,
+  };
 }
 
 /** Connecting is joining. Whom a source names no more is left to failure detection: it may still be a good member. */
 function gossipHooks(gossip: Gossip): TopologyHooks {
   return {
     list: () => gossip.members().filter((member) => member.status === 'alive').map((member) => member.address),
-    async connect(address, signal) {
+    connect: shareAttempts(async (address, signal) => {
       const { joined, errors } = await gossip.join([address], signal);
       return joined > 0 ? { ok: true } : { ok: false, reason: errors[0]?.message ?? 'it gave no answer' };
-    },
+    }),
   };
 }
 

@@ -2,7 +2,9 @@ import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { Topologies } from '../discovery/topologies.ts';
+import type { TopologyEvent } from '../discovery/topology-types.ts';
 import { startDiscovery } from './host-discovery.ts';
+import { lookAroundFor } from './look-around.ts';
 import { messageOf } from '../base/errors.ts';
 import { aesGcmCipher } from '../host/aes-gcm-cipher.ts';
 import { HostClock } from '../host/clock.ts';
@@ -49,7 +51,12 @@ export interface HostNode {
    * (plain Serf agents, say), if it founds none itself: there is no session to wait for then.
    */
   readonly plainMember: () => Promise<void>;
-  /** Waits until discovery has found others, knows that there are none, or has looked for `discovery.waitJoinedMs`. Never rejects. */
+  /** The topologies, and what they tell. */
+  readonly discovery: Topologies;
+  /**
+   * Waits until discovery has found others, knows that there are none, or has looked for `discovery.waitJoinedMs`.
+   * Rejects with NOT_JOINED when `discovery.requireJoined` asks for others and there are none by then.
+   */
   readonly lookAround: () => Promise<void>;
   /** After the node has stopped: tells event handlers the last, stops serving HTTP and RPC, gives the data directory free, removes temporary files. Idempotent. */
   release(): Promise<void>;
@@ -58,8 +65,9 @@ export interface HostNode {
 /**
  * Puts a node on the system's clock, sockets, disk and processes.
  * @param directory where the config file lies: packages that apps name are looked up from here
+ * @param onDiscovery is told what discovery does, from its first word on
  */
-export async function startOnHost(config: AgentConfig, log: Log, directory: string): Promise<HostNode> {
+export async function startOnHost(config: AgentConfig, log: Log, directory: string, onDiscovery?: (event: TopologyEvent) => void): Promise<HostNode> {
   let discovery: Topologies | undefined;
   let node: Node | undefined;
   let http: HttpListener | undefined;
@@ -127,15 +135,13 @@ export async function startOnHost(config: AgentConfig, log: Log, directory: stri
     });
     serf = await startSerfSide(node, config, kept.events(), { clock, streams, log });
     discovery = startDiscovery(config.discovery, node.gossip, clock, log);
-    const { waitJoinedMs } = config.discovery;
+    if (onDiscovery !== undefined) discovery.onEvent(onDiscovery);
     const around = { http, serf, discovery, liveNodes, liveNodesFile: config.liveNodes?.file };
     node.showInPs(() => surroundingProcesses(around));
     const others = discovery;
-    const lookAround = async (): Promise<void> => {
-      if (waitJoinedMs > 0 && (await others.joined(waitJoinedMs)) === 'timeout') log.warn('no other node was found in time: this node starts without, and goes on looking', { waitJoinedMs });
-    };
+    const lookAround = lookAroundFor(config, node, others, log);
     const started = node;
-    return { plainMember: () => becomePlainMember(config, started, clock), lookAround, node, clock, httpAddress: http?.address, rpcAddress: serf.rpcAddress, handlers: serf.handlers, standsAlone, release };
+    return { plainMember: () => becomePlainMember(config, started, clock), lookAround, discovery: others, node, clock, httpAddress: http?.address, rpcAddress: serf.rpcAddress, handlers: serf.handlers, standsAlone, release };
   } catch (error) {
     await node?.close();
     await release();

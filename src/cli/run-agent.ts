@@ -31,10 +31,15 @@ export async function runAgent(given: AgentArguments): Promise<number> {
   const { node } = host;
   if (config.data === undefined) log.info('there is no data directory: this node is a new member after every start');
   handleSignals({ given, config, host, log });
-  // If it stops before it is ready, that is told below.
-  announceReady(config, host, log).catch(() => {});
+  let notJoined: TroupeError | undefined;
+  announceReady(config, host, log).catch((error: unknown) => {
+    // If it stops before it is ready for any other reason, that is told below.
+    if (!(error instanceof TroupeError) || error.code !== 'NOT_JOINED') return;
+    notJoined = error;
+    node.close().catch(() => {});
+  });
 
-  const failure = await node.stopped;
+  const failure = (await node.stopped) ?? notJoined;
   await host.release();
   if (failure === undefined) return 0;
   log.error('the node had to stop', { error: failure.message });

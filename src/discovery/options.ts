@@ -18,7 +18,7 @@ export interface OptionRule<out T = unknown> {
 export type OptionKind =
   | { readonly type: 'milliseconds' | 'whole'; readonly min: number; readonly max: number }
   | { readonly type: 'choice'; readonly values: readonly string[] }
-  | { readonly type: 'addresses' | 'servers' | 'text' | 'boolean' | 'path' | 'url' | 'urls' | 'keys' | 'command' | 'labels' };
+  | { readonly type: 'addresses' | 'servers' | 'text' | 'boolean' | 'path' | 'url' | 'urls' | 'keys' | 'command' | 'labels' | 'any' };
 
 /** One rule for each option. */
 export type OptionRules<O> = { readonly [K in keyof O]-?: OptionRule<O[K]> };
@@ -106,4 +106,9 @@ export function keys(help: string, fallbackText: string): OptionRule<readonly Ui
 /** A program and its arguments. */
 export function command(help: string): OptionRule<readonly string[]> {
   return rule<readonly string[]>({ type: 'command' }, { help }, true);
+}
+
+/** Whatever a program hands to a strategy of its own: a client, a function. Not for config files. */
+export function anything<T>(help: string): OptionRule<T> {
+  return rule<T>({ type: 'any' }, { help }, true);
 }

@@ -1,4 +1,4 @@
-import { TroupeError } from '../base/errors.ts';
+import { messageOf, TroupeError } from '../base/errors.ts';
 import type { Address } from '../ports/address.ts';
 import type { Clock, Timer } from '../ports/clock.ts';
 import type { Random } from '../ports/random.ts';
@@ -29,7 +29,8 @@ export function startPolling(options: PollingOptions, ports: { readonly clock: C
       if (hosts !== undefined && hosts.length > hostsMax) throw new TroupeError('DISCOVERY_TOO_LARGE', `the source names ${hosts.length} hosts; at most ${hostsMax} are taken`, { hosts: hosts.length, hostsMax });
       if (hosts !== undefined) sink.found(hosts);
     } catch (error) {
-      sink.failed(error);
+      // Looks of users' strategies may throw anything; what is told has a code.
+      sink.failed(error instanceof TroupeError ? error : new TroupeError('DISCOVERY_FAILED', messageOf(error), {}, error));
     }
     if (stopping === undefined) wait(options.pollMs * (0.9 + 0.2 * random.float()));
   };

@@ -1,3 +1,4 @@
+import { TroupeError } from '../base/errors.ts';
 import type { Address } from '../ports/address.ts';
 import type { Cipher } from '../ports/cipher.ts';
 import type { Clock } from '../ports/clock.ts';
@@ -58,7 +59,7 @@ export interface Strategy {
   readonly ports: readonly (keyof DiscoveryPorts)[];
   readonly options: Readonly<Record<string, OptionRule>>;
   /** What contradicts itself in complete options: the option and a sentence; undefined when all is well. */
-  contradiction(options: Readonly<Record<string, unknown>>): Contradiction | undefined;
+  contradiction?(options: Readonly<Record<string, unknown>>): Contradiction | undefined;
   /** `options` must be complete: see `completeOptions`. */
   start(options: Readonly<Record<string, unknown>>, ports: DiscoveryPorts, sink: Sink): Source;
 }
@@ -77,8 +78,13 @@ export interface StrategyDefinition<O, P extends keyof DiscoveryPorts> {
   readonly start: (options: O, ports: Pick<DiscoveryPorts, P>, sink: Sink) => Source;
 }
 
-/** Makes a strategy that gets exactly the ports it declares, and a sink that is silent after `stop`. */
+/** Keys that a topology has beside its strategy's options. */
+const reservedOptions: ReadonlySet<string> = new Set(['strategy', 'retryMaxMs', 'connect', 'disconnect', 'list']);
+
+/** Makes a strategy that gets exactly the ports it declares, and a sink that is silent after `stop`. @throws TroupeError BAD_STRATEGY when an option has a reserved name */
 export function defineStrategy<O extends object, P extends keyof DiscoveryPorts>(definition: StrategyDefinition<O, P>): Strategy {
+  const reserved = Object.keys(definition.options).filter((name) => reservedOptions.has(name));
+  if (reserved.length > 0) throw new TroupeError('BAD_STRATEGY', `the strategy '${definition.name}' cannot have an option called '${reserved.join("', '")}': every topology has one of this name; choose another`, { strategy: definition.name, reserved });
   return {
     name: definition.name,
     summary: definition.summary,

@@ -1,29 +1,32 @@
-import type { Address } from '../ports/address.ts';
-import { formatAddress } from '../ports/address.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { DiscoveryPorts } from './strategy.ts';
 import { Topology } from './topology.ts';
-import type { TopologyEvent, TopologyHooks, TopologyOptions, TopologyView } from './topology.ts';
+import type { TopologyEvent, TopologyHooks, TopologyOptions, TopologyView } from './topology-types.ts';
 
 /** How waiting for others ended: another node is a member; the sources know of nobody else; the time was up; stopped. */
 export type JoinOutcome = 'joined' | 'alone' | 'timeout' | 'stopped';
+
+/** What a node knows of others besides its topologies. */
+export interface OtherWays {
+  /** Another node is a live member. */
+  readonly hasOthers?: () => boolean;
+  /** It has been told whom to join: sources that name nobody do not make it alone. */
+  readonly expectsOthers?: boolean;
+}
 
 /** All topologies of a node. An error of one touches no other. */
 export class Topologies {
   readonly #topologies: readonly Topology[];
   readonly #clock: Clock;
-  readonly #hooks: TopologyHooks;
-  readonly #self: Address;
   readonly #listeners = new Set<(event: TopologyEvent) => void>();
   readonly #waiting = new Set<() => void>();
   #stopping: Promise<void> | undefined;
 
-  constructor(options: readonly TopologyOptions[], ports: DiscoveryPorts, hooks: TopologyHooks | ((topology: string) => TopologyHooks)) {
+  /** @param hooks of all topologies, or of each by its name */
+  constructor(options: readonly TopologyOptions[], ports: DiscoveryPorts, hooks: TopologyHooks | ((topology: TopologyOptions) => TopologyHooks)) {
     this.#clock = ports.clock;
     const hooksOf = typeof hooks === 'function' ? hooks : (): TopologyHooks => hooks;
-    this.#hooks = hooksOf(options[0]?.name ?? '');
-    this.#self = ports.self.address;
-    this.#topologies = options.map((each) => new Topology(each, ports, hooksOf(each.name), (event) => this.#tell(event)));
+    this.#topologies = options.map((each) => new Topology(each, ports, hooksOf(each), (event) => this.#tell(event)));
   }
 
   /** Listeners are called synchronously, in order, and must not throw. Returns the way to stop. */
@@ -41,10 +44,10 @@ export class Topologies {
    * Resolves as soon as another node is a live member, or it is plain that there is nobody to wait for (every source
    * has answered, and none names another host), or after `timeoutMs`. Discovery goes on in any case. Never rejects.
    */
-  joined(timeoutMs: number): Promise<JoinOutcome> {
+  joined(timeoutMs: number, others: OtherWays = {}): Promise<JoinOutcome> {
     return new Promise((resolve) => {
       const check = (atDeadline = false): void => {
-        const outcome = this.#outcome() ?? (atDeadline ? 'timeout' : undefined);
+        const outcome = this.#outcome(others) ?? (atDeadline ? 'timeout' : undefined);
         if (outcome === undefined) return;
         this.#waiting.delete(check);
         timer.cancel();
@@ -56,23 +59,27 @@ export class Topologies {
     });
   }
 
+  /** Something has changed outside of discovery: whoever waits in `joined` looks again. */
+  wake(): void {
+    for (const wake of this.#waiting) wake();
+  }
+
   /** Resolves when nothing of discovery runs any more. Idempotent. */
   stop(): Promise<void> {
     this.#stopping ??= Promise.all(this.#topologies.map((each) => each.stop())).then(() => {});
-    for (const wake of this.#waiting) wake();
+    this.wake();
     return this.#stopping;
   }
 
-  #outcome(): JoinOutcome | undefined {
+  #outcome({ hasOthers, expectsOthers }: OtherWays): JoinOutcome | undefined {
     if (this.#stopping !== undefined) return 'stopped';
-    const self = formatAddress(this.#self);
-    if (this.#hooks.list().some((each) => formatAddress(each) !== self)) return 'joined';
+    if (hasOthers?.() === true || this.#topologies.some((each) => each.seesOthers)) return 'joined';
+    if (expectsOthers === true) return undefined;
     return this.#topologies.every((each) => each.isAlone) ? 'alone' : undefined;
   }
 
   #tell(event: TopologyEvent): void {
     for (const listener of this.#listeners) listener(event);
-    for (const wake of this.#waiting) wake();
+    this.wake();
   }
 }
-

@@ -2,49 +2,15 @@ import { messageOf } from '../base/errors.ts';
 import type { Address } from '../ports/address.ts';
 import { formatAddress } from '../ports/address.ts';
 import type { Timer } from '../ports/clock.ts';
+import { addressKey } from './canonical-host.ts';
+import { checkedHosts } from './checked-hosts.ts';
+import { Departures } from './departures.ts';
+import type { DepartureOutcome } from './departures.ts';
 import { attemptsMax } from './limits.ts';
-import type { DiscoveryPorts, Source, Strategy } from './strategy.ts';
+import type { DiscoveryPorts, Sink, Source } from './strategy.ts';
+import type { TopologyEvent, TopologyHooks, TopologyOptions, TopologyView } from './topology-types.ts';
 
-/** A named way to find other nodes. */
-export interface TopologyOptions {
-  readonly name: string;
-  readonly strategy: Strategy;
-  /** Complete: see `completeOptions`. */
-  readonly options: Readonly<Record<string, unknown>>;
-  /** Longest time between two attempts to reach a host that is no live member (ms). */
-  readonly retryMaxMs: number;
-}
-
-/** What the topology works on: by default the gossip pool. */
-export interface TopologyHooks {
-  /** The gossip addresses of all live members, our own among them. */
-  list(): readonly Address[];
-  /** Says how it went; must end soon after the signal. */
-  connect(address: Address, signal: AbortSignal): Promise<{ readonly ok: true } | { readonly ok: false; readonly reason: string }>;
-  /**
-   * The source gave a good answer that does not name this host any more. Never called because of an outage. Without
-   * this hook membership is left to failure detection.
-   */
-  disconnect?(address: Address): void;
-}
-
-export type TopologyEvent = { readonly topology: string } & (
-  | { readonly type: 'found' | 'lost'; readonly address: Address }
-  | { readonly type: 'connected'; readonly address: Address; /** Of the attempt (ms). */ readonly durationMs: number }
-  | { readonly type: 'connect-failed'; readonly address: Address; readonly durationMs: number; readonly reason: string; /** In a row. */ readonly attempts: number }
-  | { readonly type: 'disconnected'; readonly address: Address }
-  | { readonly type: 'source-failed'; readonly reason: string }
-  | { readonly type: 'source-recovered' }
-  | { readonly type: 'source-answered' }
-);
-
-export interface TopologyView {
-  readonly name: string;
-  readonly strategy: string;
-  /** Why the source gives no answer at the moment; undefined when it does, or has not been asked yet. */
-  readonly failure: string | undefined;
-  readonly hosts: readonly { readonly address: Address; readonly live: boolean; readonly attempts: number; readonly lastReason: string | undefined }[];
-}
+export type { TopologyCounters, TopologyEvent, TopologyHooks, TopologyOptions, TopologyView } from './topology-types.ts';
 
 interface Host {
   readonly address: Address;
@@ -56,6 +22,10 @@ interface Host {
   nextAttemptAt: number;
   lastReason: string | undefined;
   attempt: AbortController | undefined;
+  /** It answered, and still nobody but this node is connected: it is this node under another address. */
+  ourselves: boolean;
+  /** Where to begin among the addresses behind a name, if they are more than are tried at a time. */
+  turn: number;
 }
 
 /** Of a name with more addresses, this many are tried at a time. */
@@ -65,6 +35,8 @@ const retryMinMs = 250;
 const attemptTimeoutMs = 10_000;
 /** A host that answered, but under no address that we know it by (an alias, a translated address), is asked again only this often (ms). */
 const aliasRetryMs = 30_000;
+/** An answer that suddenly names nobody is likelier a mistake of the source than the truth: it disconnects nobody before this time (ms). */
+const emptyDoubtMs = 60_000;
 
 /**
  * Keeps the hosts that one source names connected: whoever of them is no live member is tried again, for as long as
@@ -79,6 +51,10 @@ export class Topology {
   readonly #source: Source;
   readonly #hosts = new Map<string, Host>();
   readonly #attempts = new Set<Promise<void>>();
+  readonly #departures: Departures;
+  readonly #counters = { connects: 0, connectFailures: 0, connectMs: 0, disconnects: 0, disconnectFailures: 0, disconnectMs: 0, sourceFailures: 0 };
+  #live: ReadonlySet<string>;
+  #listFailed = false;
   #answered = false;
   #failure: string | undefined;
   #timer: Timer | undefined;
@@ -89,10 +65,13 @@ export class Topology {
     this.#hooks = hooks;
     this.#onEvent = onEvent;
     this.#ports = { ...ports, log: ports.log.child({ discovery: options.name, strategy: options.strategy.name }) };
-    this.#source = options.strategy.start(options.options, this.#ports, {
-      found: (hosts) => this.#found(hosts),
-      failed: (error) => this.#failed(error),
+    this.#live = new Set([addressKey(ports.self.address)]);
+    this.#departures = new Departures({
+      clock: ports.clock, random: ports.random, timeoutMs: attemptTimeoutMs,
+      disconnect: (address, signal, reason) => hooks.disconnect?.(address, signal, reason),
+      onOutcome: (outcome) => this.#departed(outcome),
     });
+    this.#source = this.#startSource();
     this.#wait();
   }
 
@@ -101,10 +80,16 @@ export class Topology {
     return this.#answered && [...this.#hosts.values()].every((host) => this.#isSelf(host));
   }
 
+  /** Somebody other than this node is connected. */
+  get seesOthers(): boolean {
+    const self = addressKey(this.#ports.self.address);
+    return [...this.#liveKeys()].some((each) => each !== self);
+  }
+
   view(): TopologyView {
     const { name, strategy } = this.#options;
     const hosts = [...this.#hosts.values()].map(({ address, live, attempts, lastReason }) => ({ address, live, attempts, lastReason }));
-    return { name, strategy: strategy.name, failure: this.#failure, hosts };
+    return { name, strategy: strategy.name, failure: this.#failure, hosts, counters: { ...this.#counters } };
   }
 
   stop(): Promise<void> {
@@ -112,13 +97,39 @@ export class Topology {
       this.#timer?.cancel();
       for (const host of this.#hosts.values()) host.attempt?.abort();
       await this.#source.stop();
+      await this.#departures.stop();
       await Promise.all(this.#attempts);
     })();
     return this.#stopping;
   }
 
+  /** A strategy may speak while it starts, or fail: that is heard once everybody listens, and touches no other topology. */
+  #startSource(): Source {
+    const { clock } = this.#ports;
+    let begun = false;
+    const word = (run: () => void): void => void (begun ? run() : clock.at(clock.now(), run));
+    const sink: Sink = {
+      found: (hosts) => word(() => this.#found(hosts)),
+      failed: (error) => word(() => this.#failed(error)),
+    };
+    try {
+      return this.#options.strategy.start(this.#options.options, this.#ports, sink);
+    } catch (error) {
+      sink.failed(error);
+      return { stop: async () => {} };
+    } finally {
+      begun = true;
+    }
+  }
+
   #found(addresses: readonly Address[]): void {
     if (this.#stopping !== undefined) return;
+    let named: Map<string, Address>;
+    try {
+      named = checkedHosts(addresses);
+    } catch (error) {
+      return this.#failed(error);
+    }
     const wasAnswered = this.#answered;
     this.#answered = true;
     if (this.#failure !== undefined) {
@@ -126,28 +137,43 @@ export class Topology {
       this.#ports.log.info('the source of discovery answers again');
       this.#tell({ type: 'source-recovered' });
     }
-    const named = new Map(addresses.map((address) => [formatAddress(address), address]));
-    for (const [key, host] of this.#hosts) if (!named.has(key)) this.#lose(key, host);
+    const namesOthers = [...named.keys()].some((key) => key !== addressKey(this.#ports.self.address));
+    if (namesOthers) this.#departures.hasten();
+    for (const [key, host] of this.#hosts) if (!named.has(key)) this.#lose(key, host, namesOthers ? 0 : emptyDoubtMs);
     for (const [key, address] of named) if (!this.#hosts.has(key)) this.#gain(key, address);
     if (!wasAnswered) this.#tell({ type: 'source-answered' });
     this.#look();
   }
 
   #gain(key: string, address: Address): void {
-    this.#hosts.set(key, { address, resolved: [address.host], live: false, attempts: 0, nextAttemptAt: 0, lastReason: undefined, attempt: undefined });
+    this.#departures.cancel(key);
+    this.#hosts.set(key, { address, resolved: [address.host], live: false, attempts: 0, nextAttemptAt: 0, lastReason: undefined, attempt: undefined, ourselves: false, turn: 0 });
     this.#ports.log.debug(`found ${key}`);
     this.#tell({ type: 'found', address });
   }
 
-  #lose(key: string, host: Host): void {
+  #lose(key: string, host: Host, delayMs: number): void {
     this.#hosts.delete(key);
     host.attempt?.abort();
     this.#ports.log.debug(`${key} is not named any more`);
     this.#tell({ type: 'lost', address: host.address });
     if (this.#hooks.disconnect === undefined || this.#isSelf(host)) return;
-    this.#hooks.disconnect(host.address);
-    this.#ports.log.info(`disconnected from ${key}`);
-    this.#tell({ type: 'disconnected', address: host.address });
+    this.#departures.add(key, host.address, 'the source does not name it any more', delayMs);
+  }
+
+  #departed({ address, reason, durationMs, attempts, failure }: DepartureOutcome): void {
+    if (this.#stopping !== undefined) return;
+    const { log } = this.#ports;
+    this.#counters.disconnectMs += durationMs;
+    if (failure === undefined) {
+      this.#counters.disconnects++;
+      log.info(`disconnected from ${formatAddress(address)}`, { durationMs, reason });
+      this.#tell({ type: 'disconnected', address, durationMs, reason });
+    } else {
+      this.#counters.disconnectFailures++;
+      log[attempts === 1 ? 'info' : 'debug'](`unable to disconnect from ${formatAddress(address)}`, { durationMs, reason: failure, attempts });
+      this.#tell({ type: 'disconnect-failed', address, durationMs, reason: failure, attempts });
+    }
   }
 
   #failed(error: unknown): void {
@@ -157,6 +183,7 @@ export class Topology {
     if (this.#failure === undefined) this.#ports.log.warn('the source of discovery gives no usable answer; what is known stays known', { reason, known: this.#hosts.size });
     else this.#ports.log.debug('the source of discovery still gives no usable answer', { reason });
     this.#failure = reason;
+    this.#counters.sourceFailures++;
     this.#tell({ type: 'source-failed', reason });
   }
 
@@ -172,6 +199,7 @@ export class Topology {
   #look(): void {
     const now = this.#ports.clock.now();
     const live = this.#liveKeys();
+    this.#departures.look();
     for (const [key, host] of this.#hosts) {
       if (this.#missing(host, live).length === 0) {
         host.live = true;
@@ -184,13 +212,21 @@ export class Topology {
     }
   }
 
+  /** Who is connected, this node always among them. While the list cannot be had, what it said last holds. */
   #liveKeys(): ReadonlySet<string> {
-    return new Set(this.#hooks.list().map(formatAddress));
+    try {
+      this.#live = new Set([...this.#hooks.list(), this.#ports.self.address].map(addressKey));
+      this.#listFailed = false;
+    } catch (error) {
+      if (!this.#listFailed) this.#ports.log.warn('the hook that lists who is connected failed; what it said last holds', { reason: messageOf(error).slice(0, 500) });
+      this.#listFailed = true;
+    }
+    return this.#live;
   }
 
   /** The addresses behind the host that are no live members. */
   #missing({ address, resolved }: Host, live: ReadonlySet<string>): Address[] {
-    return resolved.map((ip) => ({ host: ip, port: address.port })).filter((each) => !live.has(formatAddress(each)));
+    return resolved.map((ip) => ({ host: ip, port: address.port })).filter((each) => !live.has(addressKey(each)));
   }
 
   #start(key: string, host: Host): void {
@@ -216,7 +252,7 @@ export class Topology {
       const missing = this.#missing(host, this.#liveKeys());
       partly = missing.length < host.resolved.length;
       if (missing.length === 0 && partly) return;
-      reason = await this.#connectAny(missing, controller.signal);
+      reason = await this.#connectAny(turned(missing, host), controller.signal);
     } catch (error) {
       reason = messageOf(error);
     } finally {
@@ -230,10 +266,16 @@ export class Topology {
       host.attempts = 0;
       host.live = this.#missing(host, this.#liveKeys()).length === 0;
       host.nextAttemptAt = host.live ? 0 : now + aliasRetryMs;
-      log.info(`connected to ${key}`, { durationMs });
-      this.#tell({ type: 'connected', address: host.address, durationMs });
+      this.#counters.connects++;
+      this.#counters.connectMs += durationMs;
+      const again = host.ourselves;
+      host.ourselves = !host.live && !this.seesOthers;
+      log[again && host.ourselves ? 'debug' : 'info'](host.ourselves ? `${key} is this node itself` : `connected to ${key}`, { durationMs });
+      this.#tell({ type: 'connected', address: host.address, durationMs, reason: 'the source names it' });
     } else {
       host.attempts++;
+      this.#counters.connectFailures++;
+      this.#counters.connectMs += durationMs;
       // A name that stands for several addresses may have some that nobody listens at: IPv6 beside IPv4, say.
       host.nextAttemptAt = now + (partly ? aliasRetryMs : this.#pauseMs(host.attempts));
       // Told once; a host that stays away should not fill the log.
@@ -245,7 +287,7 @@ export class Topology {
   /** A name may stand for several addresses of one host, or of many. Undefined: at least one answered. */
   async #connectAny(targets: readonly Address[], signal: AbortSignal): Promise<string | undefined> {
     if (targets.length === 0) return 'the name has no address';
-    const results = await Promise.all(targets.slice(0, addressesMax).map((each) => this.#hooks.connect(each, signal)));
+    const results = await Promise.all(targets.map((each) => this.#hooks.connect(each, signal)));
     const failure = results.find((each) => !each.ok);
     return results.some((each) => each.ok) || failure === undefined || failure.ok ? undefined : failure.reason;
   }
@@ -255,9 +297,9 @@ export class Topology {
     return pauseMs * (0.5 + 0.5 * this.#ports.random.float());
   }
 
-  #isSelf({ address, resolved }: Host): boolean {
-    const self = formatAddress(this.#ports.self.address);
-    return [address.host, ...resolved].some((host) => formatAddress({ host, port: address.port }) === self);
+  #isSelf({ address, resolved, ourselves }: Host): boolean {
+    const self = addressKey(this.#ports.self.address);
+    return ourselves || [address.host, ...resolved].some((host) => addressKey({ host, port: address.port }) === self);
   }
 
   #tell(event: WithoutTopology): void {
@@ -266,3 +308,11 @@ export class Topology {
 }
 
 type WithoutTopology = TopologyEvent extends infer Event ? (Event extends TopologyEvent ? Omit<Event, 'topology'> : never) : never;
+
+/** The next of the targets, as many as are tried at a time: none is left out for ever. */
+function turned(targets: readonly Address[], host: Host): readonly Address[] {
+  if (targets.length <= addressesMax) return targets;
+  const from = host.turn % targets.length;
+  host.turn = from + addressesMax;
+  return [...targets.slice(from), ...targets.slice(0, from)].slice(0, addressesMax);
+}

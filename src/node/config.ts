@@ -288,7 +288,7 @@ function assemble(config: ConfigFile, source: ConfigSource): AgentConfig {
       timeoutMs: config.handling?.timeoutMs,
     },
     liveNodes: config.liveNodes === undefined ? undefined : { file: source.resolvePath(config.liveNodes.file) },
-    discovery: config.discovery === undefined ? { waitJoinedMs: 0, topologies: [] } : withPaths(config.discovery, source.resolvePath),
+    discovery: config.discovery === undefined ? { waitJoinedMs: 0, requireJoined: false, topologies: [] } : withPaths(config.discovery, source.resolvePath),
     files: {
       snapshot: config.snapshot?.file === undefined ? undefined : { path: source.resolvePath(config.snapshot.file), rejoin: config.snapshot.rejoin ?? false },
       tags: config.tagsFile === undefined ? undefined : source.resolvePath(config.tagsFile),

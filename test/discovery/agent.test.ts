@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeAll, expect, test } from 'vitest';
 import { poll } from '../poll.ts';
@@ -34,6 +34,37 @@ test('an agent that finds nobody in time starts all the same, and says whom it c
   expect(agent.stderr).toContain('no other node was found in time');
   agent.signal('SIGTERM');
   expect(await agent.exited).toBe(0);
+});
+
+test('with requireJoined an agent that finds nobody in time ends, and says whom it cannot reach and why', async () => {
+  const file = config({ discovery: { waitJoinedMs: 1000, requireJoined: true, home: { strategy: 'static', hosts: ['127.0.0.9:1'] }, away: { strategy: 'http', url: 'http://127.0.0.1:1/' } } });
+  const agent = new TestAgent(['--config', file, ...anyPorts, '--name', 'one']);
+  expect(await agent.exited).toBe(1);
+  expect(agent.stderr).toMatch(/no other node could be joined within 1000 ms .*home \(static\): names 127\.0\.0\.9:1 \(.+\); away \(http\): gives no usable answer: cannot reach/);
+  expect(agent.stdout).toBe('');
+});
+
+test('hooks of a topology are programs: one that fails keeps from joining and says why; what the source names no more is told', async () => {
+  const directory = temporaryDirectory();
+  const hosts = join(directory, 'hosts');
+  const script = join(directory, 'hook.sh');
+  writeFileSync(script, `#!/bin/sh\necho "$TROUPE_HOOK $TROUPE_DISCOVERY $TROUPE_HOST $TROUPE_PORT $TROUPE_NODE: $1: $TROUPE_REASON" >> ${directory}/calls\n[ -e ${directory}/open ] || { echo 'the gate is shut' >&2; exit 1; }\n`, { mode: 0o755 });
+  writeFileSync(join(directory, 'calls'), '');
+  const two = new TestAgent(['--name', 'two', '--bootstrap-expect', '1', ...anyPorts]);
+  const gossip = (await two.ready())['gossip'] as string;
+  writeFileSync(hosts, gossip);
+  const file = join(directory, 'troupe.json');
+  writeFileSync(file, JSON.stringify({ discovery: { branch: { strategy: 'hosts-file', file: './hosts', pollMs: 50, connect: ['./hook.sh', 'up'], disconnect: ['./hook.sh', 'down'] } } }));
+  const one = new TestAgent(['--config', file, '--name', 'one', ...anyPorts]);
+  await poll(() => expect(one.stderr).toMatch(/it said: the gate is shut.*unable to connect to/), 20_000);
+  writeFileSync(join(directory, 'open'), '');
+  await one.ready();
+  const [host, port] = gossip.split(':');
+  const calls = (): string => readFileSync(join(directory, 'calls'), 'utf8');
+  expect(calls()).toContain(`connect branch ${host} ${port} one: up: the source names it\n`);
+  writeFileSync(hosts, '127.0.0.9:1\n');
+  await poll(() => expect(calls()).toContain(`disconnect branch ${host} ${port} one: down: the source does not name it any more\n`), 20_000);
+  await poll(() => expect(one.stderr).toContain(`disconnected from ${host}:${port}`));
 });
 
 test('an agent can be stopped while it waits', async () => {

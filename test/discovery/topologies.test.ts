@@ -179,6 +179,136 @@ describe('Topologies', () => {
     expect(bench.said('info', 'disconnected from 10.0.0.2:7946')).toHaveLength(1);
   });
 
+  test('disconnect() that fails is told, tried again, and given up after eight times; not when the host is named again', async () => {
+    await bench.scheduler.settle(bench.topologies.stop());
+    let calls = 0;
+    bench = new Bench(['home'], { disconnect: async (_address, _signal, reason) => {
+      calls++;
+      await new Promise<void>((resolve) => bench.scheduler.after(3, resolve));
+      throw new Error(`cannot: ${reason}`);
+    } });
+    bench.up.add('10.0.0.2').add('10.0.0.3');
+    bench.sink().found([at(2), at(3)]);
+    await run(1000);
+    bench.sink().found([at(3)]);
+    await run(10);
+    expect(bench.type('disconnect-failed')).toMatchObject([{ address: at(2), durationMs: 3, attempts: 1, reason: 'cannot: the source does not name it any more' }]);
+    expect(bench.said('info', 'unable to disconnect from 10.0.0.2:7946')).toHaveLength(1);
+    await run(60_000);
+    expect(calls).toBe(8);
+    expect(bench.said('info', 'unable to disconnect from 10.0.0.2:7946')).toHaveLength(1);
+    bench.sink().found([at(2)]);
+    await run(50);
+    expect(calls).toBe(9);
+    bench.sink().found([at(2), at(3)]);
+    await run(60_000);
+    expect(calls).toBe(9);
+    expect(bench.topologies.views()[0]?.counters).toMatchObject({ disconnects: 0, disconnectFailures: 9, connects: 2 });
+  });
+
+  test('an answer that suddenly names nobody disconnects nobody for a minute; then it is believed', async () => {
+    await bench.scheduler.settle(bench.topologies.stop());
+    bench = new Bench(['home'], { disconnect: (address) => void bench.disconnected.push(formatAddress(address)) });
+    for (const wrong of [[], [self]]) {
+      bench.sink().found([self, at(2), at(3)]);
+      await run(1000);
+      for (let i = 0; i < 11; i++) {
+        bench.sink().found(wrong);
+        await run(5000);
+      }
+      expect(bench.disconnected).toEqual([]);
+    }
+    bench.sink().found([self, at(2), at(3)]);
+    await run(100_000);
+    expect(bench.disconnected).toEqual([]);
+    bench.sink().found([]);
+    await run(61_000);
+    expect(bench.disconnected).toEqual(['10.0.0.2:7946', '10.0.0.3:7946']);
+    // An answer that names others is believed at once, also about those who were missing before.
+    bench.sink().found([at(4), at(5)]);
+    bench.sink().found([]);
+    await run(1000);
+    bench.sink().found([at(5)]);
+    await run(1000);
+    expect(bench.disconnected.slice(2)).toEqual(['10.0.0.4:7946']);
+  });
+
+  test('a disconnect() that hangs is given up after 10 s, and stop() does not wait for it', async () => {
+    await bench.scheduler.settle(bench.topologies.stop());
+    bench = new Bench(['home'], { disconnect: (_address, signal) => new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(new Error('aborted')), { once: true })) });
+    bench.sink().found([at(2), at(3)]);
+    bench.sink().found([at(3)]);
+    await run(10_500);
+    expect(bench.type('disconnect-failed')).toMatchObject([{ durationMs: 10_000 }]);
+    await run(2000);
+    await bench.scheduler.settle(bench.topologies.stop(), 100);
+  });
+
+  test('a node that finds itself under another address notices, says so once, and does not wait for others', async () => {
+    bench.up.add('10.0.0.9');
+    await bench.scheduler.settle(bench.topologies.stop());
+    bench = new Bench(['home'], { connect: async () => ({ ok: true }) });
+    let outcome: JoinOutcome | undefined;
+    void bench.topologies.joined(600_000).then((value) => (outcome = value));
+    bench.sink().found([{ host: 'me.example.org', port: 7946 }]);
+    bench.names.set('me.example.org', ['192.0.2.1']);
+    await run(300_000);
+    expect(outcome).toBe('alone');
+    expect(bench.said('info', 'me.example.org:7946 is this node itself')).toHaveLength(1);
+    expect(bench.lines.filter((line) => line.message.startsWith('connected to'))).toEqual([]);
+    // Somebody else moves to that address.
+    bench.members.add('10.0.0.4');
+    await run(40_000);
+    expect(bench.said('info', 'connected to me.example.org:7946')).not.toEqual([]);
+  });
+
+  test('two ways to write one address are one host', async () => {
+    const v6 = (host: string): Address => ({ host, port: 7946 });
+    bench.members.add('fd00::1').add('10.0.0.7');
+    bench.sink().found([v6('FD00:0:0:0:0:0:0:1'), v6('fd00::1'), v6('::ffff:10.0.0.7'), v6('::ffff:a00:7'), at(7)]);
+    await run(60_000);
+    expect(bench.topologies.views()[0]?.hosts).toHaveLength(2);
+    expect(bench.attempts).toEqual([]);
+  });
+
+  test('of a name with many addresses all are tried, eight at a time', async () => {
+    const many = Array.from({ length: 30 }, (_, i) => at(i + 100).host);
+    bench.names.set('many.test', many);
+    bench.up.add('10.0.0.127');
+    bench.sink().found([{ host: 'many.test', port: 7946 }]);
+    await run(20_000);
+    expect(bench.members).toContain('10.0.0.127');
+    expect(bench.openAttemptsMax).toBeLessThanOrEqual(8);
+  });
+
+  test('what is no list of hosts counts as an outage, and changes nothing', async () => {
+    bench.up.add('10.0.0.2');
+    bench.sink().found([at(2)]);
+    await run(100);
+    for (const rubbish of [undefined, 'x', [undefined], ['10.0.0.3'], [{ host: '10.0.0.3' }], [{ host: 'a b', port: 1 }], [{ host: 'x', port: 0 }], [{ host: 'x', port: 1.5 }], Array.from({ length: 1025 }, (_, i) => ({ host: `h${i}`, port: 1 }))]) {
+      bench.sink().found(rubbish as unknown as Address[]);
+      expect(bench.topologies.views()[0]?.failure).toBeDefined();
+      expect(bench.topologies.views()[0]?.hosts).toHaveLength(1);
+      bench.sink().found([at(2)]);
+      expect(bench.topologies.views()[0]?.failure).toBeUndefined();
+    }
+  });
+
+  test('a list() that throws is told once; what it said last holds', async () => {
+    await bench.scheduler.settle(bench.topologies.stop());
+    let broken = false;
+    bench = new Bench(['home'], { list: () => {
+      if (broken) throw new Error('the database is away');
+      return [at(2)];
+    } });
+    bench.sink().found([self, at(2)]);
+    await run(1000);
+    broken = true;
+    await run(30_000);
+    expect(bench.attempts).toEqual([]);
+    expect(bench.lines.filter((line) => line.level === 'warn')).toHaveLength(1);
+  });
+
   test('topologies are apart: the failure of one does not touch the other', async () => {
     await bench.scheduler.settle(bench.topologies.stop());
     bench = new Bench(['one', 'two']);

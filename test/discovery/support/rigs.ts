@@ -4,11 +4,12 @@ import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import dgram from 'node:dgram';
 import { join } from 'node:path';
 import { strategies } from '../../../src/discovery/strategies.ts';
-import type { DiscoveryPorts, Source, Strategy } from '../../../src/discovery/strategy.ts';
+import type { Source, Strategy } from '../../../src/discovery/strategy.ts';
 import { completeOptions } from '../../../src/discovery/strategy.ts';
 import type { Address } from '../../../src/ports/address.ts';
 import { formatAddress } from '../../../src/ports/address.ts';
 import { processTable } from '../../../src/host/process-table.ts';
+import type { StrategyRig } from '../../../src/testing/strategy-conformance.ts';
 import { freePort } from '../../mixed/serf-agent.ts';
 import { Dnsmasq, dnsmasqInstalled } from './dnsmasq.ts';
 import { Etcd, etcdInstalled } from './etcd.ts';
@@ -17,24 +18,8 @@ import { Recorder } from './recorder.ts';
 import type { Asked, Trouble } from './scripted-server.ts';
 import { ScriptedServer } from './scripted-server.ts';
 
-/** A strategy with the real or scripted source that it asks. Hosts are 127.0.0.N, on port 7946 unless the rig says otherwise. */
-export interface Rig {
-  readonly strategy: Strategy;
-  readonly ports: DiscoveryPorts;
-  readonly options: Readonly<Record<string, unknown>>;
-  /** Makes these, and no others, the hosts that the source knows. */
-  set(hosts: readonly Address[]): Promise<void>;
-  /** The source is away, until `recover`. Undefined: it has none. */
-  readonly outage?: () => Promise<void>;
-  readonly recover?: () => Promise<void>;
-  /** Bad answers: the word for each, how to make the source give it, and the code of the failure that must follow; undefined: it must be ignored. */
-  readonly troubles?: readonly (readonly [name: string, make: () => Promise<void> | void, code: string | undefined])[];
-  /** Ends the trouble. */
-  readonly calm?: () => Promise<void> | void;
-  /** Something is still open that belongs to the source. */
-  readonly leftOpen?: () => Promise<number> | number;
-  end(): Promise<void>;
-}
+/** Hosts are 127.0.0.N, on port 7946 unless the rig says otherwise. */
+export type Rig = StrategyRig;
 
 export const self: Address = { host: '127.0.0.1', port: 7946 };
 export const at = (last: number, port: number = 7946): Address => ({ host: `127.0.0.${last}`, port });
@@ -51,7 +36,7 @@ export function strategyNamed(name: string): Strategy {
 
 async function staticRig(): Promise<Rig> {
   const hosts: Address[] = [];
-  return { strategy: strategyNamed('static'), ports: hostPorts('one', self), options: { hosts }, set: async (next) => void hosts.splice(0, hosts.length, ...next), end: async () => {} };
+  return { strategy: strategyNamed('static'), ports: hostPorts('one', self), options: { hosts }, fixed: true, set: async (next) => void hosts.splice(0, hosts.length, ...next), end: async () => {} };
 }
 
 async function hostsFileRig(): Promise<Rig> {
@@ -225,7 +210,7 @@ async function dnsRig(strategy: string, kind: keyof typeof names, options: Reado
   };
   const header = (question: Buffer, rcode: number, answers = 0): Buffer => Buffer.concat([question.subarray(0, 2), Buffer.from([0x81, 0x80 | rcode, 0, 1, 0, answers, 0, 0, 0, 0]), question.subarray(12)]);
   return {
-    strategy: strategyNamed(strategy), ports: hostPorts('one', self), set, calm,
+    strategy: strategyNamed(strategy), ports: hostPorts('one', self), set, calm, always: ['[::1]:7946'],
     options: { ...options, servers: [server.address], pollMs: 30, timeoutMs: 700 },
     outage: () => server.stop(),
     recover: () => set(last),
