@@ -77,7 +77,8 @@ describe('connect()', () => {
   test('asks again what had no effect, until it has', async () => {
     backend.fail = new TroupeError('UNAVAILABLE', 'no primary');
     const reading = client([address]).keyspace('default').get('a');
-    setTimeout(() => (backend.fail = undefined), 150);
+    await expect.poll(() => backend.failures).toBeGreaterThan(1);
+    backend.fail = undefined;
     expect(await reading).toBeUndefined();
   });
 

@@ -145,12 +145,14 @@ describe('HostProcesses.spawn()', () => {
   it('kills the group when the lease runs out, and not while it is renewed', async () => {
     const { child, watcher } = run(['sh', '-c', stubborn], { leaseMs: 600 });
     await until(() => watcher.output === 'up\n');
-    let last = performance.now();
-    for (let i = 0; i < 8; i++) {
-      await new Promise((resolve) => setTimeout(resolve, 150));
+    const began = performance.now();
+    let last = began;
+    // Two leases' time, renewed as often as it is looked at.
+    await until(() => {
       last = performance.now();
       child.renew();
-    }
+      return last - began > 1200 || watcher.exits.length > 0;
+    });
     expect(watcher.exits).toEqual([]);
     await until(() => watcher.exits.length === 1);
     const held = performance.now() - last;

@@ -6,6 +6,8 @@ export interface FakeBackend extends HttpBackend {
   readonly calls: unknown[][];
   ready: boolean;
   fail: Error | undefined;
+  /** How often it has failed. */
+  failures: number;
 }
 
 const member = (name: string, status: string, tags: Record<string, string> = {}): HttpMember => ({ name, status, tags, address: { host: '127.0.0.1', port: 7946 }, protocol: { min: 1, max: 5, current: 2 }, delegate: { min: 2, max: 5, current: 4 } });
@@ -16,7 +18,10 @@ export function fakeBackend(): FakeBackend {
   const entries = new Map<string, HttpEntry>();
   let version = 0;
   const note = async (...call: unknown[]): Promise<void> => {
-    if (backend.fail !== undefined) throw backend.fail;
+    if (backend.fail !== undefined) {
+      backend.failures++;
+      throw backend.fail;
+    }
     calls.push(call);
   };
   const store = (key: string, value: Uint8Array, options: { ttlSeconds?: number; flags?: number } = {}): { version: number } => {
@@ -28,6 +33,7 @@ export function fakeBackend(): FakeBackend {
     calls,
     ready: true,
     fail: undefined,
+    failures: 0,
     name: 'one',
     version: '1.2.3',
     isReady: () => backend.ready,

@@ -12,6 +12,16 @@ interface Side {
   readonly peers: Peers;
   readonly address: Address;
   readonly seen: string[];
+  readonly streams: CountingStreams;
+}
+
+class CountingStreams extends TcpStreams {
+  connects = 0;
+
+  override connect(...parameters: Parameters<TcpStreams['connect']>): ReturnType<TcpStreams['connect']> {
+    this.connects++;
+    return super.connect(...parameters);
+  }
 }
 
 const open: Peers[] = [];
@@ -26,9 +36,10 @@ async function side(name: string, instance: string, at: Address = { host: '127.0
     onDead: (peer, other) => void seen.push(`dead ${peer} ${other}`),
     beforeFlush: () => {},
   };
-  const peers = new Peers({ name, instance, clusterId: () => '' }, new TcpStreams(), new HostClock(), silentLog, handlers);
+  const streams = new CountingStreams();
+  const peers = new Peers({ name, instance, clusterId: () => '' }, streams, new HostClock(), silentLog, handlers);
   open.push(peers);
-  return { peers, address: await peers.listen(at), seen };
+  return { peers, address: await peers.listen(at), seen, streams };
 }
 
 async function until(condition: () => boolean): Promise<void> {
@@ -69,7 +80,8 @@ describe('evidence', () => {
     const gone = await side('b', 'b1');
     await gone.peers.close();
     a.peers.want('b', gone.address);
-    await new Promise((resolve) => setTimeout(resolve, 200));
+    // It tries again only once it has been told of a refusal: three of them.
+    await until(() => a.streams.connects === 4);
     expect(a.seen).toEqual([]);
   });
 });

@@ -8,9 +8,8 @@ import type { Command, InSyncChange } from '../../src/core/control/commands.ts';
 import { emptyMap } from '../../src/core/control/map.ts';
 import type { Acks, ClusterMap, PartitionEntry } from '../../src/core/control/map.ts';
 import type { Copy } from '../../src/core/replica/copy.ts';
-import { hashKey } from '../../src/core/store/hash.ts';
-import { Op, Status, StoreRequest } from '../../src/core/store/request.ts';
-import type { StoreReply } from '../../src/core/store/request.ts';
+import { Status } from '../../src/core/store/request.ts';
+import type { StoreReply, StoreRequest } from '../../src/core/store/request.ts';
 import type { Table } from '../../src/core/store/table.ts';
 import { FrameSplitter } from '../../src/core/wire/frame-splitter.ts';
 import { FrameWriter } from '../../src/core/wire/frame-writer.ts';
@@ -294,20 +293,7 @@ export class Cell {
   }
 }
 
-const encoder = new TextEncoder();
 const decoder = new TextDecoder();
-
-export function requestOf(op: Op, key: string, value = '', delta = 1): StoreRequest {
-  const request = new StoreRequest();
-  request.op = op;
-  request.key = encoder.encode(key);
-  request.keyEnd = request.key.length;
-  request.hash = hashKey(request.key, 0, request.keyEnd);
-  request.value = encoder.encode(value);
-  request.valueEnd = request.value.length;
-  request.delta = delta;
-  return request;
-}
 
 export interface Outcome {
   status: Status | 'moved';

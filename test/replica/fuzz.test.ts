@@ -5,7 +5,8 @@ import { Effect } from '../../src/core/store/effect.ts';
 import { effectStart, newLocation } from '../../src/core/replica/log.ts';
 import { Op } from '../../src/core/store/request.ts';
 import { FrameSplitter } from '../../src/core/wire/frame-splitter.ts';
-import { Call, Cell, contents, requestOf } from './cell.ts';
+import { requestOf } from '../store/requests.ts';
+import { Call, Cell, contents } from './cell.ts';
 import type { CellNode } from './cell.ts';
 
 interface Frame {
@@ -29,7 +30,7 @@ function recorded(): { cell: Cell; replica: CellNode; primary: CellNode; frames:
       };
     }
   }
-  for (let i = 0; i < 30; i++) new Call(requestOf(Op.set, `key${i % 7}`, `value ${i}`), i + 1).try(cell.primary()!);
+  for (let i = 0; i < 30; i++) new Call(requestOf(Op.set, `key${i % 7}`, { value: `value ${i}` }), i + 1).try(cell.primary()!);
   expect(cell.settle()).toBe(true);
   cell.command({ type: 'place', moves: [{ keyspace: 'k', partition: 0, add: 'n3' }] });
   expect(cell.settle()).toBe(true);

@@ -1,7 +1,8 @@
 import { expect, test } from 'vitest';
 import type { Acks } from '../../src/core/control/map.ts';
 import { Op, Status } from '../../src/core/store/request.ts';
-import { Call, Cell, contents, requestOf } from './cell.ts';
+import { requestOf } from '../store/requests.ts';
+import { Call, Cell, contents } from './cell.ts';
 
 /**
  * Random runs against a model. Every write appends a token of its own to one of a few keys, and is retried under its name
@@ -79,7 +80,7 @@ class Run {
     if (this.open.length >= 20) return;
     const key = keys[this.cell.random.below(keys.length)]!;
     const token = `<${this.writes.length}>`;
-    const write = { key, token, call: new Call(requestOf(Op.append, key, token), this.writes.length + 1) };
+    const write = { key, token, call: new Call(requestOf(Op.append, key, { value: token }), this.writes.length + 1) };
     this.writes.push(write);
     this.open.push(write);
     this.#try(write.call);

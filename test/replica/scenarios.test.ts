@@ -1,12 +1,13 @@
 import { describe, expect, test } from 'vitest';
 import { Op, Status } from '../../src/core/store/request.ts';
-import { Call, Cell, contents, requestOf } from './cell.ts';
+import { requestOf } from '../store/requests.ts';
+import { Call, Cell, contents } from './cell.ts';
 import type { CellNode } from './cell.ts';
 
 let nextId = 1;
 
 function call(op: Op, key: string, value = '', delta = 1): Call {
-  return new Call(requestOf(op, key, value, delta), nextId++);
+  return new Call(requestOf(op, key, { value, delta }), nextId++);
 }
 
 function newCell(copies: readonly string[] = ['n1', 'n2', 'n3'], acks: 'all' | 'majority' | 'one' = 'all', maxMemoryBytes?: number): Cell {

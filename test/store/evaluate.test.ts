@@ -6,9 +6,10 @@ import { addCounter, parseCounter, parsedCounter, subtractCounter, writeCounter 
 import { applyEncoded, decodeEffect, encodedLength, encodeEffect } from '../../src/core/store/effect-codec.ts';
 import { Effect, EffectKind } from '../../src/core/store/effect.ts';
 import { applyEffect, bytesNeeded, evaluate, Evaluation, evictionsFor, isLive } from '../../src/core/store/evaluate.ts';
-import { hashKey } from '../../src/core/store/hash.ts';
 import { Op, Status, StoreRequest } from '../../src/core/store/request.ts';
 import { Table } from '../../src/core/store/table.ts';
+import { requestOf } from './requests.ts';
+import type { RequestFields } from './requests.ts';
 
 const MiB = 1024 * 1024;
 const encoder = new TextEncoder();
@@ -18,29 +19,6 @@ function newTable(budgetBytes = 8 * MiB): Table {
   return new Table({ arena: new Arena({ limitBytes: 32 * MiB }), budgetBytes });
 }
 
-interface Fields {
-  value?: string;
-  flags?: number;
-  expiresAt?: number;
-  cas?: number;
-  delta?: number | bigint;
-}
-
-function requestOf(op: Op, key: string, fields: Fields = {}): StoreRequest {
-  const request = new StoreRequest();
-  request.op = op;
-  request.key = encoder.encode(key);
-  request.keyEnd = request.key.length;
-  request.hash = hashKey(request.key, 0, request.keyEnd);
-  request.value = encoder.encode(fields.value ?? '');
-  request.valueEnd = request.value.length;
-  request.flags = fields.flags ?? 0;
-  request.expiresAt = fields.expiresAt ?? 0;
-  request.cas = fields.cas ?? 0;
-  request.delta = fields.delta ?? 0;
-  return request;
-}
-
 /** A primary with one table: evaluates, applies, and tells what came out. */
 class Primary {
   readonly table = newTable();
@@ -48,7 +26,7 @@ class Primary {
   now = 1000;
   sequence = 0;
 
-  run(op: Op, key: string, fields: Fields = {}): { status: Status; value: string; flags: number; cas: number; kind: EffectKind } {
+  run(op: Op, key: string, fields: RequestFields = {}): { status: Status; value: string; flags: number; cas: number; kind: EffectKind } {
     evaluate(this.table, requestOf(op, key, fields), this.now, ++this.sequence, this.out);
     const { reply, effect } = this.out;
     applyEffect(this.table, effect, this.now);

@@ -1,18 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { hashKey } from '../../src/core/store/hash.ts';
 import { LocalRouter } from '../../src/core/store/local-router.ts';
-import { Op, Status, StoreRequest, type StoreReply } from '../../src/core/store/request.ts';
-
-const encoder = new TextEncoder();
+import { Op, Status, type StoreReply } from '../../src/core/store/request.ts';
+import { requestOf } from './requests.ts';
 
 function execute(router: LocalRouter, op: Op, key: string, value = ''): Status {
-  const request = new StoreRequest();
-  request.op = op;
-  request.key = encoder.encode(key);
-  request.keyEnd = request.key.length;
-  request.hash = hashKey(request.key, 0, request.keyEnd);
-  request.value = encoder.encode(value);
-  request.valueEnd = request.value.length;
+  const request = requestOf(op, key, { value });
   let status: Status = Status.timeout;
   let calls = 0;
   router.execute(request, {
