@@ -51,14 +51,57 @@ const types = (messages: readonly Message[]): string[] => messages.map((message)
 const writeOf = (raft: Raft): Ready => raft.ready(0);
 
 describe('what must be durable first (Figure 2: "updated on stable storage before responding")', () => {
-  it('a candidate asks for votes only once its term and its vote are durable', () => {
+  it('a candidate asks for votes only once its log is durable', () => {
+    const raft = memberOf(stateOf(['a', 'b', 'c'], 4));
+    settle(raft);
+    raft.step(0, append(4, [1, 1], [entry(2, 4)]));
+    const written = raft.ready(0);
+    raft.campaign(0, { leaderKnownDead: 'b' });
+    const campaign = raft.ready(0);
+    expect(campaign.messages).toEqual([]);
+    expect(types(campaign.messagesAfterPersist)).toEqual(['vote>b', 'vote>c']);
+    raft.persisted(0, written.token);
+    expect(settle(raft)).toEqual([]);
+    // Entries that have come and are not even being written yet.
+    const other = memberOf(stateOf(['a', 'b', 'c'], 4));
+    settle(other);
+    other.step(0, append(4, [1, 1], [entry(2, 4)]));
+    other.campaign(0, { leaderKnownDead: 'b' });
+    const both = other.ready(0);
+    expect(both.messages).toEqual([]);
+    expect(types(both.messagesAfterPersist)).toEqual(['append-response>b', 'vote>b', 'vote>c']);
+  });
+
+  it('a candidate whose log is durable asks while its vote is written, and leads only once that is durable', () => {
     const raft = memberOf(stateOf(['a', 'b', 'c'], 4));
     settle(raft);
     raft.campaign(0, { leaderKnownDead: 'z' });
     const ready = writeOf(raft);
     expect(ready.hardState).toMatchObject({ term: 5, votedFor: 'a' });
-    expect(ready.messages).toEqual([]);
-    expect(types(ready.messagesAfterPersist)).toEqual(['vote>b', 'vote>c']);
+    expect(types(ready.messages)).toEqual(['vote>b', 'vote>c']);
+    expect(ready.mustPersist).toBe(true);
+    // A majority without its own vote: after a crash it could be granted the term once more, with another log.
+    raft.step(0, grant('b', 5));
+    raft.step(0, grant('c', 5));
+    expect(raft.role).toBe('candidate');
+    raft.persisted(0, ready.token);
+    expect(raft.role).toBe('leader');
+  });
+
+  it('a candidate that lost its term in a crash may count grants from before it, and gives its vote to another at most once', () => {
+    const raft = memberOf(stateOf(['a', 'b', 'c'], 4));
+    settle(raft);
+    raft.campaign(0, { leaderKnownDead: 'z' });
+    raft.ready(0);
+    const again = memberOf(stateOf(['a', 'b', 'c'], 4));
+    settle(again);
+    // Grants for the life before find no candidate.
+    again.step(0, grant('b', 5));
+    expect(again.role).toBe('follower');
+    again.step(0, voteRequest('c', 5));
+    expect(settle(again)).toMatchObject([{ to: 'c', granted: true }]);
+    again.step(0, grant('b', 5));
+    expect(again.role).toBe('follower');
   });
 
   it('a voter answers only once its vote is durable, and gives one vote per term (5.2)', () => {

@@ -179,7 +179,7 @@ export class Elections {
     this.leaderId = undefined;
     this.#ballot = new Map([[this.#core.id, { granted: true, sinceLeaderMs: now - this.#leaderContactAt }]]);
     this.#resetTimer(now);
-    this.#requestVotes('pre-vote', this.#core.term + 1, false);
+    this.#requestVotes('pre-vote', this.#core.term + 1, false, true);
     this.#countVotes(now);
   }
 
@@ -190,6 +190,8 @@ export class Elections {
     this.#campaignAt = Infinity;
     this.#ballot = new Map();
     this.#selfSinceLeaderMs = Math.max(0, now - this.#leaderContactAt);
+    // Looked at before this campaign adds its own: is all that the requests will name durable?
+    const isDurable = core.persistence.isSettled(core.log);
     core.term++;
     core.votedFor = core.id;
     core.persistence.voteForSelf(core.term);
@@ -197,10 +199,10 @@ export class Elections {
     if (this.#knownDead !== undefined && this.#fastCampaignCount++ < fastCampaignsMax) {
       this.#electionDeadline = now + core.timing.campaignStaggerMs * (2 + 4 * core.random.float());
     }
-    this.#requestVotes('vote', core.term, isTransfer);
+    this.#requestVotes('vote', core.term, isTransfer, isDurable);
   }
 
-  #requestVotes(type: VoteRequest['type'], term: number, transfer: boolean): void {
+  #requestVotes(type: VoteRequest['type'], term: number, transfer: boolean, atOnce: boolean): void {
     const core = this.#core;
     for (const to of this.#electorate().voters) {
       if (to === core.id) continue;
@@ -208,10 +210,10 @@ export class Elections {
         type, from: core.id, to, term, transfer, leaderKnownDead: this.#knownDead,
         lastIndex: core.log.lastIndex, lastTerm: core.log.lastTerm,
       };
-      // The term must be durable before a vote is asked for: a candidate that crashed and came back in the same term
-      // with a shorter log would count grants that were given to the longer one.
-      if (type === 'vote') core.sendAfterPersist(request);
-      else core.send(request);
+      // The log must be durable before a vote is asked for: a candidate that crashed and came back in the same term
+      // with a shorter log would count grants that were given to the longer one. Its vote may become so meanwhile.
+      if (atOnce) core.send(request);
+      else core.sendAfterPersist(request);
     }
   }
 
@@ -235,7 +237,8 @@ export class Elections {
     if (outcome === 'open') return;
     if (outcome === 'lost') this.becomeFollower(now, this.#core.term);
     else if (this.role === 'pre-candidate') this.#campaign(now, false);
-    else this.#becomeLeader(now);
+    // The others' grants may come before our own vote is durable. A leader that forgot its term could lead it a second time.
+    else if (this.#ballot.get(this.#core.id)?.granted === true) this.#becomeLeader(now);
   }
 
   #becomeLeader(now: number): void {

@@ -80,6 +80,11 @@ export class Persistence {
     return this.#isHardStateDirty || this.#snapshot !== undefined || this.#truncateFrom !== undefined || log.lastIndex > this.#handedTo;
   }
 
+  /** Everything in memory is on disk, term and vote included. */
+  isSettled(log: RaftLog): boolean {
+    return this.#outstanding.length === 0 && !this.hasWork(log) && this.persistedIndex === log.lastIndex;
+  }
+
   /** @param isWaitedFor messages wait for this batch, even if there is nothing to write */
   take(log: RaftLog, hardState: HardState, isWaitedFor: boolean): Batch {
     const token = this.#nextToken++;
