@@ -20,6 +20,7 @@ import { UdpDatagrams } from '../host/udp.ts';
 import { createNode } from '../node/create-node.ts';
 import type { AgentConfig } from '../node/config.ts';
 import type { Node, NodeOptions } from '../node/node-types.ts';
+import { keepRehearsed } from '../node/rehearsal.ts';
 import { factsOf } from '../node/troupe-tags.ts';
 import { writeFileAtomically } from '../host/files.ts';
 import { LiveNodesFile } from '../node/live-nodes.ts';
@@ -99,7 +100,9 @@ export async function startOnHost(config: AgentConfig, log: Log, directory: stri
   };
   const disk = config.data === undefined ? new MemoryDisk() : new LmdbDisk(config.data);
   const files = new HandoverDirectory(config.data === undefined ? undefined : join(config.data, 'handover'));
+  let endRehearsals = (): void => {};
   const release = async (): Promise<void> => {
+    endRehearsals();
     await discovery?.stop();
     await liveNodes?.close();
     // An answer that is on its way (to the very request to leave) is still sent.
@@ -118,6 +121,7 @@ export async function startOnHost(config: AgentConfig, log: Log, directory: stri
       system: hostSystem,
       loadModule: (specifier) => loadModule(specifier, directory),
     });
+    endRehearsals = keepRehearsed(clock);
     // A fail-over should not have to wait for the file system, and a module that cannot be loaded should be known before.
     for (const { name, module } of config.node.apps) {
       if (module !== undefined) loadModule(module, directory).catch((error: unknown) => log.warn('the module of an app cannot be loaded: it could not start here', { app: name, module, error: messageOf(error) }));

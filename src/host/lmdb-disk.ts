@@ -196,9 +196,9 @@ class LmdbDatabase implements Database {
 
 function ignore(): void {}
 
-/** Each in a callback of its own, outside the promise chain: an error thrown by one must surface and spare the others. */
+/** Each in a callback of its own, outside the promise chain: an error thrown by one must surface and spare the others. Still in this turn, for somebody waits. */
 function callAll(writes: readonly Write[], error: Error | undefined): void {
-  for (const write of writes) setImmediate(write.done, error);
+  for (const write of writes) queueMicrotask(() => write.done(error));
 }
 
 function lookUp(changes: readonly DiskChange[], key: string): { readonly value: Uint8Array | undefined } | undefined {

@@ -26,7 +26,10 @@ export function answerCalls(calls: Calls, by: Answering): void {
   calls.handle('register', async (_from, payload) => await by.leadership?.register(commands().leaderOrThrow(), payload as Registration));
   calls.handle('command', async (_from, payload) => await commands().leaderOrThrow().command(payload as Command));
   calls.handle('in-sync', async (_from, payload) => commands().leaderOrThrow().inSync(payload as InSyncChange[]));
-  calls.handle('dead', async (_from, payload) => commands().leaderOrThrow().noteDead(...(payload as [string, string])));
+  calls.handle('dead', async (_from, payload) => {
+    const [name, instance] = payload as [string, string];
+    by.leadership?.toldDead(name, instance, () => commands().leaderOrThrow());
+  });
   calls.handle('left', async (from, payload) => commands().leaderOrThrow().left(from, payload as string));
   calls.handle('wishes', async (from, payload) => commands().leaderOrThrow().noteWishes(from, payload as NodeWishes));
   calls.handle('promise', async (from, payload) => by.bootstrap?.promise(from, payload as string) ?? false);

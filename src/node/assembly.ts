@@ -10,6 +10,7 @@ import type { Clock } from '../ports/clock.ts';
 import type { Database } from '../ports/disk.ts';
 import type { Log } from '../ports/log.ts';
 import { unknownSystem } from '../ports/system.ts';
+import { afterThisTurn } from './after-this-turn.ts';
 import { answerCalls } from './answer-calls.ts';
 import type { Answering } from './answer-calls.ts';
 import { AppsRunner } from './apps-runner.ts';
@@ -281,11 +282,15 @@ export class Assembly implements PartsToStop, Answering, PeerFollowers, MapFollo
   }
 
   onDead(name: string, instance: string): void {
-    this.log.info('a process is dead: its connection closed and its address does not answer as it any more', { peer: name, instance });
     this.#dead.add(instance);
-    this.#pool?.noteDead(name, instance);
     this.leadership?.noteDead(name, instance);
     this.lastNode?.apply();
+    // Everybody waits for the above, for this nobody.
+    afterThisTurn(this.clock, () => {
+      if (this.isClosed()) return;
+      this.log.info('a process is dead: its connection closed and its address does not answer as it any more', { peer: name, instance });
+      this.#pool?.noteDead(name, instance);
+    });
   }
 
   isClosed(): boolean {

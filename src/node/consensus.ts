@@ -208,6 +208,13 @@ export class Consensus {
     this.#armPump();
   }
 
+  /** Whose turn it is to campaign when the leader is known dead, if that voter knows it. */
+  firstToCampaign(): string | undefined {
+    const dead = this.#raft.leaderId;
+    const [first] = this.#raft.configuration.voters.filter((id) => id !== dead).sort();
+    return first === undefined ? undefined : nameOfRaftId(first);
+  }
+
   /** UNSAFE, by the operator's leave only: see quorum.lastNode. */
   dropVoters(ids: readonly string[]): boolean {
     this.#forced = true;

@@ -8,6 +8,7 @@ import { SessionTable } from '../core/control/sessions.ts';
 import { nextVoterStep } from '../core/control/voters.ts';
 import type { Clock, Timer } from '../ports/clock.ts';
 import type { Log } from '../ports/log.ts';
+import { afterThisTurn } from './after-this-turn.ts';
 import { nameOfRaftId } from './consensus.ts';
 import type { Consensus } from './consensus.ts';
 import type { Registration } from './registration.ts';
@@ -44,6 +45,8 @@ export interface NodeWishes {
 }
 
 const voterGraceMs = 5000;
+/** A new leader's own first decisions wait until what its election was for (copies settle, apps start) is under way. */
+const firstDecisionAfterMs = 10;
 const learnerLagMax = 100;
 
 export class Leader {
@@ -56,13 +59,16 @@ export class Leader {
   readonly #decisions: Decisions;
   /** What each node asked for, as far as this leader was told. */
   readonly #wishes = new Map<string, NodeWishes>();
-  readonly #closing = new Set<string>();
+  /** Ends that are proposed, by node. */
+  readonly #closing = new Map<string, { readonly session: number; readonly evidence: Evidence }>();
   readonly #goneSince = new Map<string, number>();
   #waiting: Renewal[] = [];
   #inRound: Renewal[] = [];
   #roundToken = 0;
   #nextToken = 1;
   #deciding = false;
+  #decisionArmed = false;
+  #holdsUntil = 0;
   #timer: Timer | undefined;
   #stopped = false;
 
@@ -82,7 +88,10 @@ export class Leader {
     const { map } = this.#consensus;
     if (map.clusterId === '') this.#propose({ type: 'found-cluster', clusterId: this.#options.newClusterId(), timing: this.#options.timing });
     for (const node of Object.values(map.nodes)) if (node.live && this.#around.isDead(node.instance)) this.noteDead(node.name, node.instance);
-    this.#tick();
+    // A young cluster waits for nothing else.
+    const waitMs = Object.keys(map.keyspaces).length === 0 ? 0 : firstDecisionAfterMs;
+    this.#holdsUntil = this.#clock.now() + waitMs;
+    this.#timer = this.#clock.at(this.#holdsUntil, () => this.#tick());
   }
 
   stop(): void {
@@ -133,7 +142,7 @@ export class Leader {
   /** Told at registration, and anew to each new leader: it may have been another that the node registered with. */
   noteWishes(node: string, wishes: NodeWishes): void {
     this.#wishes.set(node, { keyspaces: wishes.keyspaces, apps: wishes.apps });
-    this.#decide();
+    this.#decideSoon();
   }
 
   /** Where nodes differ, the earliest counts; for apps, a live node before others. */
@@ -203,17 +212,20 @@ export class Leader {
 
   #close(names: readonly string[], evidence: Evidence): void {
     const { map } = this.#consensus;
-    const fresh = names.filter((name) => !this.#closing.has(name) || evidence !== 'silent');
-    if (fresh.length === 0) return;
-    const sessions = fresh.map((name) => ({ name, session: map.nodes[name]?.session ?? 0, evidence }));
-    for (const name of fresh) this.#closing.add(name);
-    this.#log.info('sessions end', { nodes: fresh, evidence });
+    const sessions = names.map((name) => ({ name, session: map.nodes[name]?.session ?? 0, evidence })).filter((end) => {
+      // Several nodes tell of the same death; each proposal would be a disk write that everybody waits for.
+      const under = this.#closing.get(end.name);
+      return under?.session !== end.session || (under.evidence === 'silent' && evidence !== 'silent');
+    });
+    if (sessions.length === 0) return;
+    for (const end of sessions) this.#closing.set(end.name, end);
     void this.#consensus.propose({ type: 'close-sessions', sessions }).then(() => {
-      for (const name of fresh) {
-        this.#closing.delete(name);
-        if (this.#consensus.map.nodes[name]?.live !== true) this.#sessions.closed(name);
+      for (const end of sessions) {
+        if (this.#closing.get(end.name) === end) this.#closing.delete(end.name);
+        if (this.#consensus.map.nodes[end.name]?.live !== true) this.#sessions.closed(end.name);
       }
     });
+    afterThisTurn(this.#clock, () => this.#log.info('sessions end', { nodes: sessions.map((end) => end.name), evidence }));
   }
 
   // ---- requests of other nodes ------------------------------------------------------------------------------------
@@ -229,7 +241,17 @@ export class Leader {
   // ---- decisions --------------------------------------------------------------------------------------------------
 
   onMap(): void {
-    this.#decide();
+    this.#decideSoon();
+  }
+
+  #decideSoon(): void {
+    // Until then the first tick stands for it.
+    if (this.#decisionArmed || this.#deciding || this.#clock.now() < this.#holdsUntil) return;
+    this.#decisionArmed = true;
+    afterThisTurn(this.#clock, () => {
+      this.#decisionArmed = false;
+      this.#decide();
+    });
   }
 
   #decide(): void {

@@ -11,6 +11,7 @@ import { Leader } from './leader.ts';
 import type { LeaderOptions, NodeWishes } from './leader.ts';
 import type { LeaseFrames } from './lease-frames.ts';
 import type { Peers } from './peers.ts';
+import { afterThisTurn } from './after-this-turn.ts';
 import { isGoodName } from './registration.ts';
 import type { Registration } from './registration.ts';
 
@@ -35,6 +36,8 @@ export class Leadership {
   readonly #around: LeadershipSurroundings;
   #leader: Leader | undefined;
   #lastLeader: string | undefined;
+  /** Another node has seen this leader's process die: enough to elect another, as any node's word is enough for a leader. */
+  #toldDeadLeader = '';
 
   constructor(around: LeadershipSurroundings) {
     this.#around = around;
@@ -59,7 +62,7 @@ export class Leadership {
   onElected(): void {
     const { consensus, dead } = this.#around;
     const sessions = Object.values(this.#map.nodes)
-      .filter((node) => node.live && dead.has(node.instance))
+      .filter((node) => node.live && (dead.has(node.instance) || node.instance === this.#toldDeadLeader))
       .map((node) => ({ name: node.name, session: node.session, evidence: 'refused' as const }));
     if (sessions.length > 0) void consensus.propose({ type: 'close-sessions', sessions });
   }
@@ -68,7 +71,7 @@ export class Leadership {
     const { options, consensus, peers, dead, leases, clock, log, wishes } = this.#around;
     // An election that was won while the node closes: nobody would stop this leader any more.
     if (this.#around.isClosed()) return;
-    log.info('this node leads the cluster', { term: consensus.raft.term });
+    afterThisTurn(clock, () => log.info('this node leads the cluster', { term: consensus.raft.term }));
     this.#leader?.stop();
     this.#leader = new Leader(options, previousLeaderSilentMs, consensus, clock, log, {
       grant: (node, session, round, index) => leases.grant(node, session, round, index),
@@ -119,10 +122,33 @@ export class Leadership {
 
   /** A process is known to be dead. */
   noteDead(name: string, instance: string): void {
-    const { consensus, calls } = this.#around;
+    const { consensus } = this.#around;
     if (this.#leader !== undefined) this.#leader.noteDead(name, instance);
-    else if (consensus.leaderName === name && this.#map.nodes[name]?.instance === instance) consensus.leaderDied();
-    else if (consensus.leaderName !== undefined) void calls.call(consensus.leaderName, 'dead', [name, instance]).catch(() => {});
+    else if (this.#isLeader(name, instance)) {
+      consensus.leaderDied();
+      // Whose turn it is to campaign need not have noticed yet; the others' turns come later.
+      this.#tellDead(consensus.firstToCampaign(), name, instance);
+    } else this.#tellDead(consensus.leaderName, name, instance);
+  }
+
+  #isLeader(name: string, instance: string): boolean {
+    return this.#around.consensus.leaderName === name && this.#map.nodes[name]?.instance === instance;
+  }
+
+  #tellDead(whom: string | undefined, name: string, instance: string): void {
+    if (whom !== undefined && whom !== this.#self) void this.#around.calls.call(whom, 'dead', [name, instance]).catch(() => {});
+  }
+
+  /**
+   * Another node has seen a process die. Not as good as this node's own evidence where that alone is allowed to count
+   * (quorum.lastNode), so it is not kept with it.
+   * @throws TroupeError NOT_LEADER
+   */
+  toldDead(name: string, instance: string, leader: () => Leader): void {
+    if (this.#leader === undefined && this.#isLeader(name, instance)) {
+      this.#toldDeadLeader = instance;
+      this.#around.consensus.leaderDied();
+    } else leader().noteDead(name, instance);
   }
 
   requestInSync(changes: readonly InSyncChange[]): void {

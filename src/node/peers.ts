@@ -229,6 +229,12 @@ export class Peers {
           stream.destroy();
         }
       },
+      onEnd: () => {
+        // A dead process's kernel has said all there is to say: not waiting for this side's own farewell saves a moment.
+        if (peer.stream !== stream) return;
+        this.#onClosed(peer, address, 'end', undefined);
+        stream.destroy();
+      },
       onClose: (reason, detail) => {
         if (peer.stream === stream) this.#onClosed(peer, address, reason, detail);
       },
@@ -269,8 +275,12 @@ export class Peers {
     peer.stream = undefined;
     peer.writer.clear();
     if (wasOpen) {
-      this.#log.debug('lost the connection to a node', { peer: peer.name, reason });
-      this.#handlers.onDisconnected(peer.name);
+      // The attempt that tells a dead process from a bad network is under way while the loss is dealt with.
+      queueMicrotask(() => {
+        if (this.#closed) return;
+        this.#handlers.onDisconnected(peer.name);
+        this.#log.debug('lost the connection to a node', { peer: peer.name, reason });
+      });
     }
     if (this.#closed || !peer.wanted) return;
     if (reason === 'refused') this.#noteRefused(peer, address);
