@@ -141,7 +141,7 @@ export class StoreHost implements CopySink {
         if (name !== this.#self && node?.live === true) followers.push({ name, session: node.session, inSync: entry.inSync.includes(name), former: entry.former === name });
       }
     }
-    copy.configure(now, { epoch: entry.epoch, isPrimary, inSync: entry.inSync.includes(this.#self), founding: entry.founding.includes(this.#self), emptySince: entry.emptySince, followers });
+    copy.configure(now, { epoch: entry.epoch, isPrimary, primary: entry.primary, session: map.nodes[this.#self]?.session ?? 0, inSync: entry.inSync.includes(this.#self), founding: entry.founding.includes(this.#self), emptySince: entry.emptySince, followers });
   }
 
   #newCopy(keyspace: KeyspaceHost, index: number): Copy {

@@ -455,3 +455,81 @@ describe('the last holders', () => {
     expect(cell.partition.copies).toContain(holder!.name);
   });
 });
+
+describe('offers', () => {
+  /** The primary is dead; the survivor that is to follow has heard of it, the new primary has not. */
+  function offered(tail: boolean): { cell: Cell; next: CellNode; other: CellNode } {
+    const cell = newCell();
+    done(cell, Op.set, 'k', '1');
+    const first = primaryOf(cell).name;
+    if (tail) {
+      // One replica has an entry that the other misses.
+      const [ahead, behind] = replicasOf(cell) as [CellNode, CellNode];
+      behind.frozen = true;
+      call(Op.set, 'k', '2').try(primaryOf(cell));
+      cell.deliver(first, ahead.name);
+      cell.node(first).wires.get(behind.name)!.queue.length = 0;
+      behind.frozen = false;
+    }
+    cell.kill(first);
+    const next = primaryOf(cell);
+    const other = replicasOf(cell)[0] as CellNode;
+    other.follow(cell.maps.length - 1);
+    return { cell, next, other };
+  }
+
+  test('a copy that hears of a new primary first offers its position; the primary settles the moment it learns that it is one', () => {
+    const { cell, next, other } = offered(false);
+    expect(cell.deliver(other.name, next.name)).toBe(true);
+    expect(next.copy()!.primary).toBeUndefined();
+    next.follow(cell.maps.length - 1);
+    expect(next.copy()!.serving).toBe(true);
+    const read = call(Op.get, 'k');
+    expect(read.try(next)).toBe(true);
+    expect(read.done?.value).toBe('1');
+    expect(cell.settle()).toBe(true);
+  });
+
+  test('an offer of a longer log does not let the primary serve before it has that log', () => {
+    const { cell, next, other } = offered(true);
+    cell.deliver(other.name, next.name);
+    next.follow(cell.maps.length - 1);
+    // Either log may be the longer one: what counts is that both are brought to it first.
+    expect(next.copy()!.serving).toBe(false);
+    expect(cell.settle()).toBe(true);
+    expect([next.copy()!.log.lastSeq, other.copy()!.log.lastSeq]).toEqual([2, 2]);
+  });
+
+  test('the offer of a session that has ended counts for nothing', () => {
+    const { cell, next, other } = offered(false);
+    expect(cell.deliver(other.name, next.name)).toBe(true);
+    cell.kill(other.name);
+    cell.restart(other.name);
+    next.follow(cell.maps.length - 1);
+    // Alone in sync now, it serves; the newcomer must be filled, and is, though its predecessor offered a whole copy.
+    expect(next.copy()!.primary!.followers.get(other.name)?.position).toBeUndefined();
+    expect(cell.partition.inSync).toEqual([next.name]);
+    expect(cell.settle()).toBe(true);
+    expect(contents(other.copy()!.table)).toEqual(contents(next.copy()!.table));
+  });
+
+  test('an offer that is lost is made up for by a probe; one that comes late changes nothing', () => {
+    const { cell, next, other } = offered(false);
+    cell.cut(other.name, next.name);
+    cell.mend(other.name, next.name);
+    next.follow(cell.maps.length - 1);
+    expect(next.copy()!.serving).toBe(false);
+    flow(cell);
+    expect(next.copy()!.serving).toBe(true);
+    const again = offered(false);
+    again.next.follow(again.cell.maps.length - 1);
+    again.cell.deliver(again.next.name, again.other.name);
+    flow(again.cell);
+    expect(again.next.copy()!.serving).toBe(true);
+    const write = call(Op.set, 'k', '3');
+    expect(write.try(again.next)).toBe(true);
+    flow(again.cell);
+    expect(write.done?.status).toBe(Status.stored);
+    expect(again.cell.settle()).toBe(true);
+  });
+});

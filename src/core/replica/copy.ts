@@ -13,7 +13,7 @@ import { badFrame } from '../wire/frame-reader.ts';
 import type { FrameReader } from '../wire/frame-reader.ts';
 import { effectStart, entryHeaderBytes, newLocation, readU32, ReplicaLog } from './log.ts';
 import { beginFrame, readPosition, ReplicaFrame, writePosition } from './messages.ts';
-import type { CopyAddress, Position } from './messages.ts';
+import type { CopyAddress, Offer, Position } from './messages.ts';
 import { Primary } from './primary.ts';
 import type { FollowerSpec } from './primary.ts';
 import type { CopyOptions, CopySink, ExecuteSink } from './sinks.ts';
@@ -22,6 +22,9 @@ import type { CopyOptions, CopySink, ExecuteSink } from './sinks.ts';
 export interface CopyRole {
   readonly epoch: number;
   readonly isPrimary: boolean;
+  readonly primary: string | undefined;
+  /** This node's own. */
+  readonly session: number;
   /** This node is in the in-sync set, in its present session. */
   readonly inSync: boolean;
   /** It has been in that set without a break since the partition began empty. */
@@ -31,6 +34,9 @@ export interface CopyRole {
   /** For the primary: the live nodes that hold or fill the other copies. */
   readonly followers: readonly FollowerSpec[];
 }
+
+/** More nodes than hold copies of one partition. */
+const offersMax = 16;
 
 export class Copy {
   readonly address: CopyAddress;
@@ -58,6 +64,8 @@ export class Copy {
   /** Who is owed an acknowledgement at the end of this turn, and how far its entries are known to be in this log. */
   #ackTo: string | undefined;
   #verifiedSeq = 0;
+  /** Positions sent unasked, under an epoch that this node's map has not reached yet. */
+  readonly #offers = new Map<string, Offer>();
   readonly #location = newLocation();
   readonly #effect = new Effect();
 
@@ -94,8 +102,11 @@ export class Copy {
     if (role.founding && !this.complete && this.#fresh) this.#startEmpty(now, role.emptySince);
     if (role.epoch > this.epoch) this.#ackTo = undefined;
     if (!role.isPrimary) {
+      const isNews = role.epoch > this.epoch;
       this.epoch = role.epoch;
       this.retire();
+      this.#offers.clear();
+      if (isNews && role.inSync && role.primary !== undefined) this.#offer(role.primary, role.session);
       return;
     }
     if (this.primary !== undefined && role.epoch === this.epoch) {
@@ -108,7 +119,9 @@ export class Copy {
       this.#filling = undefined;
       this.primary = new Primary(this);
     }
-    this.primary.begin(now, role.followers);
+    const offers = new Map([...this.#offers].filter(([, offer]) => offer.epoch === role.epoch));
+    this.#offers.clear();
+    this.primary.begin(now, role.followers, offers);
   }
 
   #startEmpty(now: number, since: number): void {
@@ -183,6 +196,10 @@ export class Copy {
    */
   receive(now: number, from: string, type: number, reader: FrameReader): void {
     const epoch = reader.u32();
+    if (type === ReplicaFrame.offer) {
+      this.#onOffer(now, from, { epoch, session: reader.count(), position: readPosition(reader) });
+      return;
+    }
     if (type >= ReplicaFrame.position) {
       this.#receiveAsPrimary(now, from, type, epoch, reader);
       return;
@@ -226,6 +243,11 @@ export class Copy {
       case ReplicaFrame.chunkAck: primary.chunkAck(now, from); return;
       default: return;
     }
+  }
+
+  #onOffer(now: number, from: string, offer: Offer): void {
+    if (offer.epoch === this.epoch) this.primary?.offered(now, from, offer);
+    else if (offer.epoch > this.epoch && (this.#offers.get(from)?.epoch ?? 0) <= offer.epoch && (this.#offers.size < offersMax || this.#offers.has(from))) this.#offers.set(from, offer);
   }
 
   #receiveAsReplica(now: number, from: string, type: number, reader: FrameReader): void {
@@ -391,6 +413,15 @@ export class Copy {
       appliedSeq: this.appliedSeq,
       appliedEpoch: this.log.epochAt(this.appliedSeq) ?? 0,
     };
+  }
+
+  #offer(to: string, session: number): void {
+    const writer = this.sink.writer(to);
+    if (writer === undefined) return;
+    beginFrame(writer, ReplicaFrame.offer, this.address, this.epoch);
+    writer.f64(session);
+    writePosition(writer, this.position());
+    writer.end();
   }
 
   #sendPosition(to: string): void {

@@ -26,6 +26,8 @@ export const ReplicaFrame = {
   chunkAck: 0x2b,
   /** the epoch in the head is the higher one that I have seen */
   reject: 0x2c,
+  /** the sender's session f64, then as position: unasked, to the primary that the sender's map names */
+  offer: 0x2d,
 } as const;
 
 export interface CopyAddress {
@@ -48,6 +50,13 @@ export interface Position {
   readonly lastEpoch: number;
   readonly appliedSeq: number;
   readonly appliedEpoch: number;
+}
+
+/** A position that nobody asked for. */
+export interface Offer {
+  readonly epoch: number;
+  readonly session: number;
+  readonly position: Position;
 }
 
 export function writePosition(writer: FrameWriter, position: Position): void {

@@ -13,7 +13,7 @@ import type { Copy } from './copy.ts';
 import { Follower } from './follower.ts';
 import { effectStart, entryStatus, newLocation } from './log.ts';
 import { beginFrame, ReplicaFrame } from './messages.ts';
-import type { Position } from './messages.ts';
+import type { Offer, Position } from './messages.ts';
 import { everyKey, PendingReplies } from './pending-replies.ts';
 import { beginSnapshot, sendChunks, sendCommit, sendEntries } from './sending.ts';
 import type { ExecuteSink } from './sinks.ts';
@@ -63,8 +63,8 @@ export class Primary {
 
   // ---- membership -------------------------------------------------------------------------------------------------
 
-  /** A new epoch of the same tenure, or its first: everything is settled anew. */
-  begin(now: number, specs: readonly FollowerSpec[]): void {
+  /** A new epoch of the same tenure, or its first: everything is settled anew. @param offers positions that came before, under this epoch */
+  begin(now: number, specs: readonly FollowerSpec[], offers: ReadonlyMap<string, Offer>): void {
     this.serving = false;
     this.fenced = false;
     this.#settleSeq = -1;
@@ -72,8 +72,18 @@ export class Primary {
     for (const follower of this.followers.values()) this.#endSnapshot(follower);
     this.followers.clear();
     this.update(now, specs);
-    for (const follower of this.followers.values()) this.#probe(now, follower);
+    for (const follower of this.followers.values()) {
+      const offer = offers.get(follower.name);
+      if (offer?.session === follower.session) this.position(now, follower.name, offer.position);
+      else this.#probe(now, follower);
+    }
     this.#settle(now);
+  }
+
+  /** A copy says where it is before it has heard the question. */
+  offered(now: number, from: string, offer: Offer): void {
+    const follower = this.followers.get(from);
+    if (follower?.session === offer.session && follower.position === undefined) this.position(now, from, offer.position);
   }
 
   /** The map's word on who holds copies, under the same epoch. */
