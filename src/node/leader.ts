@@ -68,7 +68,7 @@ export class Leader {
   #nextToken = 1;
   #deciding = false;
   #decisionArmed = false;
-  #holdsUntil = 0;
+  readonly #holdsUntil: number;
   #timer: Timer | undefined;
   #stopped = false;
 
@@ -82,15 +82,14 @@ export class Leader {
     const live = Object.values(consensus.map.nodes).filter((node) => node.live).map((node) => node.name);
     this.#sessions = new SessionTable(now, consensus.map.clusterId === '' ? options.timing : consensus.map.timing, live, previousLeaderSilentMs);
     this.#decisions = new Decisions(now, options.decisions);
+    // In a young cluster nobody waits for anything else.
+    this.#holdsUntil = now + (Object.keys(consensus.map.keyspaces).length === 0 ? 0 : firstDecisionAfterMs);
   }
 
   start(): void {
     const { map } = this.#consensus;
     if (map.clusterId === '') this.#propose({ type: 'found-cluster', clusterId: this.#options.newClusterId(), timing: this.#options.timing });
     for (const node of Object.values(map.nodes)) if (node.live && this.#around.isDead(node.instance)) this.noteDead(node.name, node.instance);
-    // A young cluster waits for nothing else.
-    const waitMs = Object.keys(map.keyspaces).length === 0 ? 0 : firstDecisionAfterMs;
-    this.#holdsUntil = this.#clock.now() + waitMs;
     this.#timer = this.#clock.at(this.#holdsUntil, () => this.#tick());
   }
 
