@@ -90,7 +90,7 @@ export async function startOnHost(config: AgentConfig, log: Log, directory: stri
       // Peer traffic follows the gossip's keys, or a restarted node that has only the new ones would be turned away.
       onKeysChanged: (changed) => {
         tls?.setKeys(changed);
-        onKeysChanged?.(changed);
+        return onKeysChanged?.(changed);
       },
     },
     commandEnvironment: () => ({
@@ -137,7 +137,7 @@ export async function startOnHost(config: AgentConfig, log: Log, directory: stri
       backend: backendOf(node, { version: config.node.version, standsAlone }),
       gossipPort: node.addresses.gossip.port,
     });
-    serf = await startSerfSide(node, config, kept.events(), { clock, streams, log });
+    serf = await startSerfSide(node, config, kept, { clock, streams, log });
     discovery = startDiscovery(config.discovery, node.gossip, clock, log);
     if (onDiscovery !== undefined) discovery.onEvent(onDiscovery);
     const around = { http, serf, discovery, liveNodes, liveNodesFile: config.liveNodes?.file };

@@ -3,6 +3,7 @@ import { TroupeError, messageOf } from '../base/errors.ts';
 import { appendFiles } from '../host/append-files.ts';
 import { interfaceAddresses } from '../host/system.ts';
 import { textFiles } from '../host/text-files.ts';
+import { KeptFile } from './kept-file.ts';
 import { AgentEvents } from '../node/agent-events.ts';
 import { decodeBase64, encodeBase64 } from '../node/base64.ts';
 import type { AgentConfig } from '../node/config.ts';
@@ -21,6 +22,8 @@ export interface SerfFiles {
   readonly options: NodeOptions;
   /** Told of all that the pool does from its first moment on. There once the node has started. */
   events(): AgentEvents;
+  /** Before tags are changed at somebody's wish: if they cannot be kept, they are not changed. Rejects with a TroupeError DISK_… */
+  keepTags(tags: Readonly<Record<string, string>>): Promise<void>;
   /** After the node has stopped: what is on its way to the disk gets there. */
   close(): Promise<void>;
 }
@@ -40,8 +43,8 @@ export async function openSerfFiles(config: AgentConfig, { clock, random, log }:
   const tags = tagsPath === undefined ? undefined : await readTags(textFiles, tagsPath);
   const bind = config.interface === undefined ? config.node.gossip.bind : { ...config.node.gossip.bind, host: interfaceAddress(config.interface, config.node.gossip.bind.host) };
   const snapshot = where === undefined ? undefined : await SnapshotKeeper.open(where, { files: appendFiles, clock, random, log });
-  const keyringFile = keyringPath === undefined ? undefined : new KeptFile(keyringPath, log);
-  const tagsFile = tagsPath === undefined ? undefined : new KeptFile(tagsPath, log);
+  const keyringFile = keyringPath === undefined ? undefined : new KeptFile(keyringPath, textFiles.write, clock, log);
+  const tagsFile = tagsPath === undefined ? undefined : new KeptFile(tagsPath, textFiles.write, clock, log);
   let events: AgentEvents | undefined;
   const resume = snapshot?.resume;
   return {
@@ -52,7 +55,7 @@ export async function openSerfFiles(config: AgentConfig, { clock, random, log }:
         ...config.node.gossip, bind,
         ...(keys === undefined ? {} : { keys }),
         ...(resume === undefined ? {} : { resume }),
-        ...(keyringFile === undefined ? {} : { onKeysChanged: (changed: readonly Uint8Array[]): void => keyringFile.write(keyringText(changed)) }),
+        ...(keyringFile === undefined ? {} : { onKeysChanged: (changed: readonly Uint8Array[]): Promise<void> => keyringFile.write(keyringText(changed)) }),
       },
       onGossip: (gossip) => {
         // First of all: what is told is remembered, before anybody acts upon it.
@@ -62,18 +65,30 @@ export async function openSerfFiles(config: AgentConfig, { clock, random, log }:
       },
     },
     events: () => events as AgentEvents,
+    async keepTags(changed) {
+      try {
+        await tagsFile?.write(tagsText(changed));
+      } catch (error) {
+        // The tags stay as they were, and so must the file.
+        tagsFile?.giveUp();
+        throw error;
+      }
+    },
     async close() {
       await Promise.all([snapshot?.close(), keyringFile?.close(), tagsFile?.close()]);
     },
   };
 }
 
+/** Changes that come another way than by `keepTags`, with nobody who waits for an answer. */
 function keepTags(gossip: Gossip, file: KeptFile): void {
-  let kept = tagsText(gossip.local.tags);
+  let before = tagsText(gossip.local.tags);
   gossip.onEvent((event) => {
     if (event.type !== 'member-update' || event.member.name !== gossip.local.name) return;
     const text = tagsText(event.member.tags);
-    if (text !== kept) file.write(kept = text);
+    if (text === before) return;
+    before = text;
+    if (text !== file.newest) file.write(text).catch(() => {});
   });
 }
 
@@ -131,38 +146,4 @@ function interfaceAddress(name: string, asked: string): string {
   if (found !== undefined) return found.host;
   const all = [...new Set(interfaceAddresses().map((each) => each.interfaceName))].join(', ');
   throw new TroupeError('NO_SUCH_INTERFACE', addresses.length === 0 ? `cannot bind to the interface '${name}': this host has none of that name with an address; it has ${all}` : `cannot bind to ${asked} on the interface '${name}': it has ${addresses.map((each) => each.host).join(', ')}`, { interface: name });
-}
-
-/** A small file that follows a value: one write at a time, and of several that wait the newest. */
-class KeptFile {
-  readonly #path: string;
-  readonly #log: Log;
-  #next: string | undefined;
-  #writing: Promise<void> | undefined;
-
-  constructor(path: string, log: Log) {
-    this.#path = path;
-    this.#log = log;
-  }
-
-  write(text: string): void {
-    this.#next = text;
-    this.#writing ??= this.#writeAll();
-  }
-
-  async close(): Promise<void> {
-    await this.#writing;
-  }
-
-  async #writeAll(): Promise<void> {
-    for (let text = this.#next; text !== undefined; text = this.#next) {
-      this.#next = undefined;
-      try {
-        await textFiles.write(this.#path, text);
-      } catch (error) {
-        this.#log.error('a change was not kept: a restart would bring back what was before', { path: this.#path, reason: messageOf(error) });
-      }
-    }
-    this.#writing = undefined;
-  }
 }

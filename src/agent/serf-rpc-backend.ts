@@ -6,7 +6,9 @@ import type { RpcStats } from '../core/wire/serf-rpc.ts';
 import type { SerfRpcBackend } from '../frontends/serf-rpc/backend.ts';
 import type { AgentEvents } from '../node/agent-events.ts';
 import type { EventHandlers } from '../node/event-handlers.ts';
+import { checkTags } from '../node/gossip-node.ts';
 import { askKeys } from '../node/key-manager.ts';
+import type { Gossip } from '../node/gossip-types.ts';
 import type { Node } from '../node/node-types.ts';
 import { isTroupeTag } from '../node/troupe-tags.ts';
 import type { Address } from '../ports/address.ts';
@@ -18,14 +20,17 @@ export interface SerfRpcParts {
   readonly events: AgentEvents;
   readonly handlers: EventHandlers;
   readonly log: Log;
+  /** Keeps changed tags before they take effect; rejects if it cannot. Default: they are not kept. */
+  readonly keepTags?: (tags: Readonly<Record<string, string>>) => Promise<void>;
 }
 
 const joinAddressesMax = 256;
 const internalPrefix = '_serf_';
 
 /** The node as Serf's RPC wants it. */
-export function serfRpcBackendOf({ node, events, handlers, log }: SerfRpcParts): SerfRpcBackend {
+export function serfRpcBackendOf({ node, events, handlers, log, keepTags }: SerfRpcParts): SerfRpcBackend {
   const { gossip } = node;
+  let tagChanges: Promise<void> = Promise.resolve();
   return {
     members: () => gossip.members(),
     async join(addresses, replay) {
@@ -50,16 +55,31 @@ export function serfRpcBackendOf({ node, events, handlers, log }: SerfRpcParts):
       gossip.query(name, payload, options, onRecord);
     },
     changeTags(set, remove) {
-      const reserved = [...set.keys(), ...remove].find(isTroupeTag);
-      if (reserved !== undefined) throw new TroupeError('RESERVED_TAG', `cannot change the tag '${reserved}': the node itself keeps it for the others to find it by`, { tag: reserved });
-      const kept = Object.entries(gossip.local.tags).filter(([tag]) => !remove.includes(tag));
-      gossip.setTags({ ...Object.fromEntries(kept), ...Object.fromEntries(set) });
+      // One after the other: each begins with what the one before has left.
+      const change = tagChanges.then(() => changeTags(gossip, set, remove, keepTags));
+      tagChanges = change.catch(() => {});
+      return change;
     },
     keys: (action, key) => askKeys(gossip, action, key),
     stats: () => statsOf(node, handlers),
     coordinate: (name) => gossip.coordinate(name),
     onEvent: (listener) => events.onEvent(listener),
   };
+}
+
+async function changeTags(gossip: Gossip, set: ReadonlyMap<string, string>, remove: readonly string[], keep: SerfRpcParts['keepTags']): Promise<void> {
+  const reserved = [...set.keys(), ...remove].find(isTroupeTag);
+  if (reserved !== undefined) throw new TroupeError('RESERVED_TAG', `cannot change the tag '${reserved}': the node itself keeps it for the others to find it by`, { tag: reserved });
+  const next = (): Record<string, string> => {
+    const kept = Object.entries(gossip.local.tags).filter(([tag]) => !remove.includes(tag));
+    return { ...Object.fromEntries(kept), ...Object.fromEntries(set) };
+  };
+  const wanted = next();
+  checkTags(wanted);
+  // As in Serf, first the file: what it cannot hold would be gone after the next start.
+  await keep?.(wanted);
+  // The node's own facts, which are tags too, may have changed meanwhile.
+  gossip.setTags(next());
 }
 
 /** `NAME/HOST:PORT`, as memberlist allows, `HOST:PORT` or `HOST`. Of what cannot be read or found, `failures` tells. */

@@ -2,7 +2,6 @@ import { TroupeError } from '../base/errors.ts';
 import { startSerfRpc } from '../frontends/serf-rpc/server.ts';
 import type { SerfRpcServer } from '../frontends/serf-rpc/server.ts';
 import { HostScripts } from '../host/scripts.ts';
-import type { AgentEvents } from '../node/agent-events.ts';
 import type { AgentConfig } from '../node/config.ts';
 import { EventHandlers } from '../node/event-handlers.ts';
 import type { Node } from '../node/node-types.ts';
@@ -11,6 +10,7 @@ import { formatAddress } from '../ports/address.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Log, LogTail } from '../ports/log.ts';
 import type { Streams } from '../ports/streams.ts';
+import type { SerfFiles } from './serf-files.ts';
 import { serfRpcBackendOf } from './serf-rpc-backend.ts';
 
 /** What a Serf agent has around its gossip: event handlers, and the RPC port. */
@@ -24,8 +24,9 @@ export interface SerfSide {
 /** How long handlers that still run may take when the node stops (ms). */
 const handlersGraceMs = 5000;
 
-export async function startSerfSide(node: Node, config: AgentConfig, events: AgentEvents, ports: { readonly clock: Clock; readonly streams: Streams; readonly log: Log }): Promise<SerfSide> {
+export async function startSerfSide(node: Node, config: AgentConfig, kept: SerfFiles, ports: { readonly clock: Clock; readonly streams: Streams; readonly log: Log }): Promise<SerfSide> {
   const { clock, log } = ports;
+  const events = kept.events();
   const { runningMax, timeoutMs } = config.handlers;
   let rpc: SerfRpcServer | undefined;
   const handlers = new EventHandlers(config.handlers.handlers, {
@@ -41,7 +42,7 @@ export async function startSerfSide(node: Node, config: AgentConfig, events: Age
     await Promise.all([rpc?.close(), handlers.close(handlersGraceMs)]);
   };
   try {
-    rpc = await startRpc(node, config, ports, events, handlers);
+    rpc = await startRpc(node, config, ports, kept, handlers);
   } catch (error) {
     await close();
     throw error;
@@ -49,10 +50,10 @@ export async function startSerfSide(node: Node, config: AgentConfig, events: Age
   return { rpcAddress: rpc?.address, handlers, close };
 }
 
-async function startRpc(node: Node, { rpc }: AgentConfig, { clock, streams, log }: { readonly clock: Clock; readonly streams: Streams; readonly log: Log }, events: AgentEvents, handlers: EventHandlers): Promise<SerfRpcServer | undefined> {
+async function startRpc(node: Node, { rpc }: AgentConfig, { clock, streams, log }: { readonly clock: Clock; readonly streams: Streams; readonly log: Log }, kept: SerfFiles, handlers: EventHandlers): Promise<SerfRpcServer | undefined> {
   if (rpc === undefined) return undefined;
   try {
-    return await startSerfRpc({ streams, clock, log, logTail: isTail(log) ? log : noTail, address: rpc.bind, authKey: rpc.auth, backend: serfRpcBackendOf({ node, events, handlers, log }) });
+    return await startSerfRpc({ streams, clock, log, logTail: isTail(log) ? log : noTail, address: rpc.bind, authKey: rpc.auth, backend: serfRpcBackendOf({ node, events: kept.events(), handlers, log, keepTags: (tags) => kept.keepTags(tags) }) });
   } catch (error) {
     // Several nodes on one host are common: only who asked for the address must have it.
     if (rpc.explicit || !(error instanceof TroupeError) || error.code !== 'ADDRESS_IN_USE') throw error;

@@ -8,6 +8,9 @@ import { decodeBase64, encodeBase64 } from './base64.ts';
 export const keyQuery = { install: '_serf_install-key', use: '_serf_use-key', remove: '_serf_remove-key', list: '_serf_list-keys' } as const;
 export type KeyQuery = (typeof keyQuery)[keyof typeof keyQuery];
 
+/** An answer must fit into one packet of Serf's. */
+const messageCharactersMax = 500;
+
 /** What one node answers to a key query. Keys are base64. */
 export interface KeyAnswer {
   readonly ok: boolean;
@@ -45,11 +48,16 @@ export function answerKeyQuery(name: string, payload: Uint8Array, ring: KeyringA
   } catch (error) {
     message = messageOf(error);
   }
-  const list = name === keyQuery.list && message === '';
+  if (message !== '') return refuseKeyQuery(message);
+  const list = name === keyQuery.list;
   return encodeSerfMessage(serfType.keyResponse, serfKeyResponseCodec, {
-    Result: message === '', Message: message,
-    Keys: list ? ring.keys.map(encodeBase64) : [], PrimaryKey: list ? encodeBase64(ring.keys[0] as Uint8Array) : '',
+    Result: true, Message: '', Keys: list ? ring.keys.map(encodeBase64) : [], PrimaryKey: list ? encodeBase64(ring.keys[0] as Uint8Array) : '',
   });
+}
+
+/** A failure, for whoever asked. */
+export function refuseKeyQuery(message: string): Uint8Array {
+  return encodeSerfMessage(serfType.keyResponse, serfKeyResponseCodec, { Result: false, Message: message.slice(0, messageCharactersMax), Keys: [], PrimaryKey: '' });
 }
 
 function requestedKey(payload: Uint8Array): Uint8Array {

@@ -1,4 +1,4 @@
-import { TroupeError } from '../base/errors.ts';
+import { TroupeError, messageOf } from '../base/errors.ts';
 import type { Coordinate } from '../core/serf/coordinates.ts';
 import { Serf } from '../core/serf/serf.ts';
 import type { Member, QueryOptions, QueryRecord, SerfEvent } from '../core/serf/types.ts';
@@ -13,7 +13,7 @@ import { formatAddress } from '../ports/address.ts';
 import type { Timer } from '../ports/clock.ts';
 import type { DatagramSocket } from '../ports/datagrams.ts';
 import type { Listener, Stream } from '../ports/streams.ts';
-import { answerKeyQuery } from './gossip-keys.ts';
+import { answerKeyQuery, refuseKeyQuery } from './gossip-keys.ts';
 import type { GossipSecurity } from './gossip-security.ts';
 import { GossipStreams } from './gossip-streams.ts';
 import type { Gossip, GossipLimits, GossipOptions, GossipPorts, GossipStats, JoinFailure, JoinOptions, JoinResult, LamportTimes } from './gossip-types.ts';
@@ -79,18 +79,25 @@ export class GossipNode implements Gossip {
       ...given(options, 'broadcastTimeoutMs', 'coordinates', 'nameResolution', 'protocol', 'resume'),
       reconnectIntervalMs: options.reconnectIntervalMs ?? (options.profile === 'wan' ? 15_000 : 5000),
     }, { random: ports.random, timers: this.#timers, sink: this.#sink(), emit: (event) => void this.#events.push(event) });
-    this.#serf.queries.internalHandler = (name, payload) => this.#answerKeyQuery(name, payload);
+    this.#serf.queries.internalHandler = (name, payload, answer) => this.#answerKeyQuery(name, payload, answer);
   }
 
-  #answerKeyQuery(name: string, payload: Uint8Array): Uint8Array | undefined {
+  /** Who asked for a change of keys hears that it is done when it is kept: else it would be undone by a restart. */
+  #answerKeyQuery(name: string, payload: Uint8Array, reply: (answer: Uint8Array) => void): void {
     const { security } = this.#sockets;
     const before = security.keys;
     const answer = answerKeyQuery(name, payload, security);
+    if (answer === undefined) return;
+    const later = (text: Uint8Array): void => {
+      if (this.#closing === undefined) this.#input(() => reply(text));
+    };
+    let kept: void | Promise<void> = undefined;
     if (security.keys !== before) {
       this.#ports.log.info('the keyring was changed by a query of the pool', { query: name, keys: security.keys.length });
-      this.#options.onKeysChanged?.(security.keys);
+      kept = this.#options.onKeysChanged?.(security.keys);
     }
-    return answer;
+    if (kept === undefined) reply(answer);
+    else kept.then(() => later(answer), (error: unknown) => later(refuseKeyQuery(`the change holds until this node stops, and was not kept: ${messageOf(error)}`)));
   }
 
   start(): void {
@@ -174,7 +181,8 @@ export class GossipNode implements Gossip {
 
   setKeys(keys: readonly Uint8Array[]): void {
     this.#sockets.security.keys = keys;
-    this.#options.onKeysChanged?.(this.#sockets.security.keys);
+    // Who keeps them says so itself, should that fail: nobody waits for the answer here.
+    this.#options.onKeysChanged?.(this.#sockets.security.keys)?.catch(() => {});
   }
 
   times(): LamportTimes {

@@ -40,8 +40,11 @@ export interface GossipOptions {
   readonly tags: Readonly<Record<string, string>>;
   /** Encryption keys of 16, 24 or 32 bytes; the first encrypts, all are tried to decrypt. Default none: plain text. */
   readonly keys?: readonly Uint8Array[];
-  /** Called when the keyring was changed by `setKeys` or by a key query of the pool: the place to keep it on disk. */
-  readonly onKeysChanged?: (keys: readonly Uint8Array[]) => void;
+  /**
+   * Called when the keyring was changed by `setKeys` or by a key query of the pool: the place to keep it on disk. Whoever
+   * asked for the change is answered when the promise has resolved; if it rejects, with its error.
+   */
+  readonly onKeysChanged?: (keys: readonly Uint8Array[]) => void | Promise<void>;
   /** Compress packets that get shorter by it, and all streams; default true. Both are always understood. */
   readonly compression?: boolean;
   /** How long a failed member is kept, and tried again, before it is forgotten (ms); default 24 h. */

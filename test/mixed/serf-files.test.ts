@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
@@ -213,6 +213,34 @@ describe.skipIf(!serfInstalled)('files of real agents and of ours', () => {
     const again = await new Ours('ours', address, '-tags-file', file).ready();
     expect(await again.command('members')).toMatch(/zone=b/);
     await again.kill();
+  });
+
+  test('a change that cannot be kept is refused by both programs: tags stay as they were, of keys the client is told', async () => {
+    const key = Buffer.alloc(32, 3).toString('base64');
+    const next = Buffer.alloc(32, 4).toString('base64');
+    const answers: Record<string, { code: number; tags: string; keys: string }> = {};
+    for (const kind of ['ours', 'theirs'] as const) {
+      const directory = join(temporaryDirectory(), 'kept');
+      mkdirSync(directory);
+      writeFileSync(join(directory, 'keys'), JSON.stringify([key]));
+      writeFileSync(join(directory, 'tags'), '{"role":"web"}');
+      const address = await at(kind === 'ours' ? '127.0.0.67' : '127.0.0.68');
+      const flags = ['-keyring-file', join(directory, 'keys'), '-tags-file', join(directory, 'tags')];
+      const agent = kind === 'ours' ? await new Ours('one', address, ...flags).ready() : await real('one', address.split(':')[0] as string, flags);
+      // A file where the directory was: not even root can write below it.
+      renameSync(directory, `${directory}.away`);
+      writeFileSync(directory, '');
+      const attempt = (verb: string, ...words: string[]): Promise<{ code: number; output: string }> => agent.command(verb, ...words).then((output) => ({ code: 0, output }), (error: { code: number; stdout: string; stderr: string }) => ({ code: error.code, output: error.stdout + error.stderr }));
+      const tags = await attempt('tags', '-set', 'role=db');
+      expect(await agent.command('members')).toContain('role=web');
+      const keys = await attempt('keys', '-install', next);
+      answers[kind] = { code: tags.code, tags: tags.output, keys: keys.output };
+      expect(keys.output).toContain('1/1 nodes reported failure');
+      expect(await agent.command('keys', '-list')).toContain(next);
+      await agent.kill();
+    }
+    expect(answers['ours']?.tags).toMatch(/^Error setting tags: .*not a directory/i);
+    expect(answers['theirs']?.tags).toMatch(/^Error setting tags: .*not a directory/i);
   });
 
   test("an agent starts from Serf's own configuration: a directory, in the order of its names", async () => {

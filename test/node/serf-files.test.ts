@@ -7,6 +7,9 @@ import { textFiles } from '../../src/host/text-files.ts';
 import { AgentEvents } from '../../src/node/agent-events.ts';
 import type { Gossip, GossipEvent } from '../../src/node/gossip-types.ts';
 import type { Files } from '../../src/ports/files.ts';
+import { KeptFile } from '../../src/agent/kept-file.ts';
+import { HandClock } from '../live-nodes/support.ts';
+import { poll } from '../poll.ts';
 import { keyringText, openSerfFiles, readKeyring, readTags } from '../../src/agent/serf-files.ts';
 import { readConfig } from '../../src/node/config.ts';
 import { HostClock } from '../../src/host/clock.ts';
@@ -73,6 +76,45 @@ describe('openSerfFiles()', () => {
     expect(files.options).toMatchObject({ tags: { zone: 'b' }, zone: 'b' });
     expect(files.options.gossip.keys).toHaveLength(1);
     await files.close();
+  });
+});
+
+describe('KeptFile', () => {
+  const kept = (): { file: KeptFile; clock: HandClock; written: string[]; disk: { full: boolean } } => {
+    const [written, disk, clock] = [[] as string[], { full: false }, new HandClock()];
+    const write = (_: string, text: string): Promise<void> => (disk.full ? Promise.reject(new Error('full')) : Promise.resolve(void written.push(text)));
+    return { file: new KeptFile('file', write, clock, silentLog), clock, written, disk };
+  };
+
+  test('of several changes writes the newest, and tells all', async () => {
+    const { file, written } = kept();
+    await Promise.all(['a', 'b', 'c'].map((text) => file.write(text)));
+    expect(written).toEqual(['a', 'c']);
+  });
+
+  test('says at once that it could not, and tries again by itself, also at the end', async () => {
+    const { file, clock, written, disk } = kept();
+    disk.full = true;
+    await expect(file.write('a')).rejects.toThrow('full');
+    disk.full = false;
+    await clock.advance(5000);
+    await poll(() => expect(written).toEqual(['a']));
+    disk.full = true;
+    await expect(file.write('b')).rejects.toThrow('full');
+    disk.full = false;
+    await file.close();
+    expect(written).toEqual(['a', 'b']);
+  });
+
+  test('does not try again what was given up', async () => {
+    const { file, clock, written, disk } = kept();
+    disk.full = true;
+    await expect(file.write('a')).rejects.toThrow('full');
+    file.giveUp();
+    disk.full = false;
+    await clock.advance(60_000);
+    await file.close();
+    expect(written).toEqual([]);
   });
 });
 

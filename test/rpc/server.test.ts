@@ -50,7 +50,7 @@ class FakeAgent implements SerfRpcBackend {
     this.queries.push(onRecord);
   }
 
-  changeTags(set: ReadonlyMap<string, string>, remove: readonly string[]): void {
+  async changeTags(set: ReadonlyMap<string, string>, remove: readonly string[]): Promise<void> {
     this.calls.push(['tags', Object.fromEntries(set), remove]);
   }
 

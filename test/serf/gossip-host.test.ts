@@ -6,6 +6,7 @@ import { HostClock } from '../../src/host/clock.ts';
 import { createRandom } from '../../src/host/random.ts';
 import { TcpStreams } from '../../src/host/tcp.ts';
 import { UdpDatagrams } from '../../src/host/udp.ts';
+import { askKeys } from '../../src/node/key-manager.ts';
 import { decodeKeyAnswer, encodeKeyRequest, keyQuery } from '../../src/node/gossip-keys.ts';
 import { startGossip } from '../../src/node/gossip.ts';
 import type { Gossip, GossipEvent, GossipOptions, GossipPorts } from '../../src/node/gossip.ts';
@@ -205,6 +206,23 @@ describe('gossip over real sockets', () => {
     expect(await ask(keyQuery.list)).toEqual([`a true ${text(2)}`, `b true ${text(2)}`]);
     expect(kept).toEqual([[text(1), text(2)], [text(2), text(1)], [text(2)]]);
     expect(() => encodeKeyRequest('no base64')).toThrow(expect.objectContaining({ code: 'BAD_KEY' }));
+  });
+
+  test('whoever changes keys hears when a member could not keep them; that member goes on with the new ones', async () => {
+    const key = (fill: number): Uint8Array => new Uint8Array(32).fill(fill);
+    let full = true;
+    const a = await start('a', { keys: [key(1)] });
+    const b = await start('b', { keys: [key(1)], onKeysChanged: () => (full ? Promise.reject(new Error('the disk is full')) : Promise.resolve()) });
+    await b.join([a.address]);
+    const text = Buffer.from(key(2)).toString('base64');
+    const refused = await askKeys(a, 'install', text);
+    expect(refused).toMatchObject({ error: '1/2 nodes reported failure', failures: 1, answers: 2 });
+    expect(refused.messages.get('b')).toMatch(/was not kept: the disk is full/);
+    expect(b.keys()).toHaveLength(2);
+    full = false;
+    expect((await askKeys(a, 'use', text)).error).toBe('');
+    expect(a.keys()[0]).toEqual(key(2));
+    await poll(() => expect(b.keys()[0]).toEqual(key(2)));
   });
 
   test('killer packets and noise leave it alive', async () => {

@@ -55,8 +55,8 @@ export class Queries {
   /** Older ones were seen by the process whose place we took. */
   #minTime = 0;
   #joined = false;
-  /** Answers queries that carry Serf's reserved names and are not answered here (key management); undefined: no answer. */
-  internalHandler: ((name: string, payload: Uint8Array) => Uint8Array | undefined) | undefined;
+  /** Answers queries that carry Serf's reserved names and are not answered here (key management): once, now or later, or not at all. */
+  internalHandler: ((name: string, payload: Uint8Array, answer: (payload: Uint8Array) => void) => void) | undefined;
 
   constructor(ports: QueryPorts) {
     this.#ports = ports;
@@ -180,10 +180,8 @@ export class Queries {
         if (name !== this.#ports.name) this.#reply(query, 0, encodeConflictMember(this.#ports.member(name)));
         return;
       }
-      default: {
-        const answer = this.internalHandler?.(query.Name, query.Payload);
-        if (answer !== undefined) this.#reply(query, 0, answer);
-      }
+      default:
+        this.internalHandler?.(query.Name, query.Payload, (answer) => void this.#reply(query, 0, answer));
     }
   }
 

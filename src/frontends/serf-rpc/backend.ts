@@ -14,7 +14,7 @@ export interface SerfRpcBackend {
   userEvent(name: string, payload: Uint8Array, coalesce: boolean): void;
   /** `done` is the last record. Never calls back before it has returned. */
   query(name: string, payload: Uint8Array, options: QueryOptions, onRecord: (record: QueryRecord) => void): void;
-  changeTags(set: ReadonlyMap<string, string>, remove: readonly string[]): void;
+  changeTags(set: ReadonlyMap<string, string>, remove: readonly string[]): Promise<void>;
   keys(action: 'install' | 'use' | 'remove' | 'list', key: string): Promise<RpcKeyOutcome>;
   stats(): RpcStats;
   coordinate(name: string): Coordinate | undefined;

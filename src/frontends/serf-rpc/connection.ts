@@ -287,6 +287,18 @@ export class RpcConnection implements StreamHandler {
     });
   }
 
+  changeTags(set: ReadonlyMap<string, string>, remove: readonly string[]): void {
+    void this.#carryOut(async () => {
+      let problem = '';
+      try {
+        await this.backend.changeTags(set, remove);
+      } catch (error) {
+        problem = messageOf(error);
+      }
+      this.answer(problem);
+    });
+  }
+
   keys(action: 'install' | 'use' | 'remove' | 'list', key: string): void {
     void this.#carryOut(async () => {
       let outcome = { error: '', messages: new Map<string, string>() as ReadonlyMap<string, string>, keys: new Map<string, number>() as ReadonlyMap<string, number>, nodes: 0, failures: 0, answers: 0 };
@@ -431,7 +443,7 @@ const commands: Readonly<Record<string, Command>> = {
   'join': withBody(rpcJoinRequest, (connection, { Existing, Replay }) => connection.join(Existing, Replay)),
   'members': (connection) => connection.members(connection.backend.members()),
   'members-filtered': withBody(rpcMembersFilteredRequest, (connection, { Tags, Status, Name }) => connection.filteredMembers(Tags, Status, Name)),
-  'tags': withBody(rpcTagsRequest, (connection, { Tags, DeleteTags }) => connection.attempt(() => connection.backend.changeTags(Tags, DeleteTags))),
+  'tags': withBody(rpcTagsRequest, (connection, { Tags, DeleteTags }) => connection.changeTags(Tags, DeleteTags)),
   'stream': withBody(rpcStreamRequest, (connection, { Type }) => connection.startStream(Type)),
   'monitor': withBody(rpcMonitorRequest, (connection, { LogLevel }) => connection.startMonitor(LogLevel)),
   'stop': withBody(rpcStopRequest, (connection, { Stop }) => connection.stop(Stop)),
