@@ -15,7 +15,7 @@ export { defineApp } from './node/app-types.ts';
 export type { AppContext, AppDefinition, AppInstance, AppNode, AppStartType } from './node/app-types.ts';
 export { watchLiveNodes } from './agent/watch-live-nodes.ts';
 export type { ExpectedNode, WatchLiveNodesOptions } from './agent/watch-live-nodes.ts';
-export type { LiveNode, LiveNodesDocument } from './node/live-nodes.ts';
+export type { HeldOut, LiveNode, LiveNodesDocument } from './node/live-nodes.ts';
 export type { ConfigApp, ConfigKeyspace } from './node/config-shape.ts';
 export { defineStrategy } from './discovery/strategy.ts';
 export type { Contradiction, DiscoveryPorts, Self, Sink, Source, Strategy, StrategyDefinition } from './discovery/strategy.ts';

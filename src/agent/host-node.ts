@@ -23,7 +23,8 @@ import type { Node, NodeOptions } from '../node/node-types.ts';
 import { keepRehearsed } from '../node/rehearsal.ts';
 import { factsOf } from '../node/troupe-tags.ts';
 import { writeFileAtomically } from '../host/files.ts';
-import { LiveNodesFile } from '../node/live-nodes.ts';
+import { textFiles } from '../host/text-files.ts';
+import { heldOutIn, liveNodesBytesMax, LiveNodesFile } from '../node/live-nodes.ts';
 import { startHttp } from '../frontends/http/server.ts';
 import { NodeHttpServer } from '../host/http-server.ts';
 import { backendOf } from './http-backend.ts';
@@ -128,7 +129,8 @@ export async function startOnHost(config: AgentConfig, log: Log, directory: stri
     }
     if (config.liveNodes !== undefined) {
       const { file } = config.liveNodes;
-      liveNodes = new LiveNodesFile({ gossip: node.gossip, clock, log, silent: silentOf(node), write: (text) => writeFileAtomically(file, text) });
+      const heldOut = heldOutIn(await textFiles.read(file, liveNodesBytesMax).catch(() => undefined));
+      liveNodes = new LiveNodesFile({ gossip: node.gossip, clock, log, silent: silentOf(node), heldOut, write: (text) => writeFileAtomically(file, text) });
     }
     const standsAlone = isAlone(config, node);
     http = config.http === undefined ? undefined : await startHttp({

@@ -7,7 +7,7 @@ import { messageOf, TroupeError } from '../base/errors.ts';
 import type { Clock, Timer } from '../ports/clock.ts';
 import type { Log } from '../ports/log.ts';
 import type { Gossip, GossipEvent, Member } from './gossip-types.ts';
-import { userTagsOf } from './troupe-tags.ts';
+import { factsOf, userTagsOf } from './troupe-tags.ts';
 
 /** A node that work may be sent to. */
 export interface LiveNode {
@@ -34,6 +34,14 @@ export interface LiveNodesDocument {
   readonly node: string;
   /** By name. */
   readonly nodes: readonly LiveNode[];
+  /** Names that an event has held out of the list: for the agent's own next start. Default none. */
+  readonly heldOut?: readonly HeldOut[];
+}
+
+/** A name that is held out, and which life of that node was meant: '' where that is not known. */
+export interface HeldOut {
+  readonly name: string;
+  readonly instance: string;
 }
 
 export const liveNodesVersion = 1;
@@ -50,7 +58,7 @@ const nobody: ReadonlySet<string> = new Set();
 export const liveNodesEvent = { refresh: 'live-nodes-refresh', out: 'live-nodes-out', in: 'live-nodes-in' } as const;
 
 /** Who may be sent work: alive, not held out, and not silent as far as the cluster's leader knows. */
-export function liveNodesOf(members: readonly Member[], heldOut: ReadonlySet<string>, silent: ReadonlySet<string> = nobody): LiveNode[] {
+export function liveNodesOf(members: readonly Member[], heldOut: { has(name: string): boolean }, silent: ReadonlySet<string> = nobody): LiveNode[] {
   return members
     .filter((member) => member.status === 'alive' && !heldOut.has(member.name) && !silent.has(member.name))
     .toSorted((a, b) => (a.name < b.name ? -1 : 1))
@@ -58,7 +66,8 @@ export function liveNodesOf(members: readonly Member[], heldOut: ReadonlySet<str
 }
 
 export function formatLiveNodes(document: LiveNodesDocument): string {
-  const { nodes, ...head } = document;
+  const { nodes, heldOut = [], ...rest } = document;
+  const head = heldOut.length === 0 ? rest : { ...rest, heldOut };
   // One node per line: for people, for `grep`, and for diffs.
   const lines = nodes.map((node) => `    ${JSON.stringify(node)}`).join(',\n');
   return `{\n${Object.entries(head).map(([key, value]) => `  ${JSON.stringify(key)}: ${JSON.stringify(value)},\n`).join('')}  "nodes": [${lines === '' ? '' : `\n${lines}\n  `}]\n}\n`;
@@ -78,7 +87,23 @@ export function parseLiveNodes(text: string): LiveNodesDocument {
   const { time, revision, node, nodes } = value;
   if (typeof time !== 'number' || typeof revision !== 'number' || typeof node !== 'string') throw bad("'time' and 'revision' must be numbers, and 'node' must be text");
   if (!Array.isArray(nodes) || nodes.length > nodesMax) throw bad(`'nodes' must be a list of at most ${nodesMax}`);
-  return { version: liveNodesVersion, time, revision, node, nodes: nodes.map(readNode) };
+  const heldOut = readHeldOut(value['heldOut']);
+  return { version: liveNodesVersion, time, revision, node, nodes: nodes.map(readNode), ...(heldOut.length === 0 ? {} : { heldOut }) };
+}
+
+/** Whatever cannot be read of it holds nobody out. */
+function readHeldOut(value: unknown): HeldOut[] {
+  if (!Array.isArray(value)) return [];
+  return value.slice(-heldOutMax).flatMap((each: unknown) => (isObject(each) && typeof each['name'] === 'string' && typeof each['instance'] === 'string' ? [{ name: each['name'], instance: each['instance'] }] : []));
+}
+
+/** Whom the agent's last life held out, as far as its list still says so. */
+export function heldOutIn(text: string | undefined): readonly HeldOut[] {
+  try {
+    return text === undefined ? [] : (parseLiveNodes(text).heldOut ?? []);
+  } catch {
+    return []; // an old or a broken list is about to be replaced
+  }
 }
 
 function readNode(value: unknown, index: number): LiveNode {
@@ -109,6 +134,14 @@ export interface LiveNodesPorts {
   readonly silent?: { names(): ReadonlySet<string>; onChange(listener: () => void): () => void };
   /** Replaces the file as a whole: a reader sees the old text or the new. */
   readonly write: (text: string) => Promise<void>;
+  /** Who was held out when an earlier process of this agent ended; default nobody. */
+  readonly heldOut?: readonly HeldOut[];
+}
+
+interface Held {
+  readonly instance: string;
+  /** Since before this process: that the node now joins, as far as this process can see, need not be news. */
+  restored: boolean;
 }
 
 export interface LiveNodesTiming {
@@ -131,7 +164,7 @@ type QueryAnswer = (payload: Uint8Array) => boolean;
 export class LiveNodesFile {
   readonly #ports: LiveNodesPorts;
   readonly #timing: LiveNodesTiming;
-  readonly #heldOut = new Set<string>();
+  readonly #heldOut = new Map<string, Held>();
   readonly #stops: (() => void)[];
   /** The silent ones of the last list. */
   #silent: ReadonlySet<string> = nobody;
@@ -149,6 +182,8 @@ export class LiveNodesFile {
   constructor(ports: LiveNodesPorts, timing: Partial<LiveNodesTiming> = {}) {
     this.#ports = ports;
     this.#timing = { ...defaultLiveNodesTiming, ...timing };
+    for (const { name, instance } of ports.heldOut ?? []) this.#heldOut.set(name, { instance, restored: true });
+    for (const member of ports.gossip.members()) if (member.status === 'alive') this.#meet(member);
     this.#stops = [ports.gossip.onEvent((event) => this.#take(event))];
     if (ports.silent !== undefined) this.#stops.push(ports.silent.onChange(() => this.#lookForSilent()));
     if (this.#knowsOthers()) this.#speak();
@@ -157,7 +192,7 @@ export class LiveNodesFile {
 
   /** For `ps`. */
   get view(): { readonly revision: number; readonly failures: number; readonly heldOut: readonly string[]; readonly waiting: number } {
-    return { revision: this.#revision, failures: this.#failures, heldOut: [...this.#heldOut], waiting: Number(this.#wanted) };
+    return { revision: this.#revision, failures: this.#failures, heldOut: [...this.#heldOut.keys()], waiting: Number(this.#wanted) };
   }
 
   /** Writes what has changed last, and nothing from then on. */
@@ -189,8 +224,7 @@ export class LiveNodesFile {
   #applies(event: GossipEvent): boolean {
     switch (event.type) {
       case 'member-join':
-        // Whoever comes anew has a new life.
-        this.#heldOut.delete(event.member.name);
+        this.#meet(event.member);
         return true;
       case 'member-leave': case 'member-failed': case 'member-update': case 'member-reap': return true;
       case 'user': return this.#told(event.name, event.payload);
@@ -202,15 +236,25 @@ export class LiveNodesFile {
     }
   }
 
+  /** Whoever comes anew has a new life; but after a start of our own all come, with the lives they had. */
+  #meet(member: Member): void {
+    const held = this.#heldOut.get(member.name);
+    if (held === undefined) return;
+    const instance = instanceOf(member);
+    if (held.restored && (held.instance === instance || held.instance === '' || instance === '')) held.restored = false;
+    else this.#heldOut.delete(member.name);
+  }
+
   #told(name: string, payload: Uint8Array): boolean {
     if (name === liveNodesEvent.refresh) return true;
     if (name !== liveNodesEvent.out && name !== liveNodesEvent.in) return false;
+    const { gossip } = this.#ports;
     for (const each of new TextDecoder().decode(payload).split(/\s+/)) {
       // In again, or now the youngest.
       this.#heldOut.delete(each);
-      if (name === liveNodesEvent.out && each !== '') this.#heldOut.add(each);
+      if (name === liveNodesEvent.out && each !== '') this.#heldOut.set(each, { instance: instanceOf(gossip.members().find((member) => member.name === each)), restored: false });
     }
-    while (this.#heldOut.size > heldOutMax) this.#heldOut.delete(this.#heldOut.values().next().value as string);
+    while (this.#heldOut.size > heldOutMax) this.#heldOut.delete(this.#heldOut.keys().next().value as string);
     return true;
   }
 
@@ -262,8 +306,9 @@ export class LiveNodesFile {
     this.#wanted = false;
     this.#silent = this.#ports.silent?.names() ?? nobody;
     const nodes = liveNodesOf(gossip.members(), this.#heldOut, this.#silent);
+    const heldOut = [...this.#heldOut].map(([name, { instance }]) => ({ name, instance }));
     try {
-      await write(formatLiveNodes({ version: liveNodesVersion, time: clock.wallTime(), revision: this.#revision + 1, node: gossip.local.name, nodes }));
+      await write(formatLiveNodes({ version: liveNodesVersion, time: clock.wallTime(), revision: this.#revision + 1, node: gossip.local.name, nodes, heldOut }));
     } catch (error) {
       this.#failures++;
       this.#wanted = true;
@@ -278,4 +323,9 @@ export class LiveNodesFile {
     for (const respond of answers) respond(answer);
     return true;
   }
+}
+
+/** '' for an agent of Serf, which does not say. */
+function instanceOf(member: Member | undefined): string {
+  return (member && factsOf(member)?.instance) ?? '';
 }

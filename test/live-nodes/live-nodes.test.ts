@@ -1,8 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { TroupeError } from '../../src/base/errors.ts';
-import { formatLiveNodes, LiveNodesFile, liveNodesOf, parseLiveNodes } from '../../src/node/live-nodes.ts';
-import type { LiveNodesDocument } from '../../src/node/live-nodes.ts';
+import { formatLiveNodes, heldOutIn, LiveNodesFile, liveNodesOf, parseLiveNodes } from '../../src/node/live-nodes.ts';
+import type { HeldOut, LiveNodesDocument } from '../../src/node/live-nodes.ts';
+import type { Member } from '../../src/node/gossip-types.ts';
 import { silentLog } from '../../src/ports/log.ts';
 import { FakeGossip, HandClock, member } from './support.ts';
 
@@ -175,6 +176,41 @@ describe('LiveNodesFile', () => {
     await clock.turn();
     expect(file.view.heldOut).toHaveLength(1024);
     expect(file.view.heldOut.at(-1)).toBe('n2999');
+  });
+
+  test('remembers through a restart whom an event has held out, until that node has a new life', async () => {
+    const start = (b: Member, heldOut: readonly HeldOut[]) => {
+      const clock = new HandClock();
+      const pool = new FakeGossip(member('a'));
+      const written: string[] = [];
+      const file = new LiveNodesFile({ gossip: pool.gossip, clock, log: silentLog, heldOut, write: async (text) => void written.push(text) });
+      pool.set('member-join', b);
+      return { clock, pool, file, last: (): LiveNodesDocument => parseLiveNodes(written.at(-1) as string), text: (): string | undefined => written.at(-1) };
+    };
+    const live = (document: LiveNodesDocument): string[] => document.nodes.map(({ name }) => name);
+    const life = (instance: string): Member => member('b', 'alive', { 'troupe.id': instance, 'troupe.peer': '7947' });
+    const first = start(life('1'), []);
+    first.pool.user('live-nodes-out', 'b unknown');
+    await first.clock.turn();
+    expect(first.last()).toMatchObject({ heldOut: [{ name: 'b', instance: '1' }, { name: 'unknown', instance: '' }] });
+    const kept = heldOutIn(first.text());
+
+    const same = start(life('1'), kept);
+    await same.clock.turn();
+    expect(live(same.last())).toEqual(['a']);
+    same.pool.set('member-join', life('1')); // it had failed meanwhile
+    await same.clock.turn();
+    expect(live(same.last())).toEqual(['a', 'b']);
+
+    const newer = start(life('2'), kept);
+    await newer.clock.turn();
+    expect(live(newer.last())).toEqual(['a', 'b']);
+    expect(newer.file.view.heldOut).toEqual(['unknown']);
+
+    const plain = start(member('b'), kept);
+    await plain.clock.turn();
+    expect(live(plain.last())).toEqual(['a']);
+    expect([heldOutIn(undefined), heldOutIn('{'), heldOutIn(first.text()?.replace(/"heldOut": \[.*\]/, '"heldOut": [1, {}]'))]).toEqual([[], [], []]);
   });
 
   test('close() writes the last change, and nothing more', async () => {
