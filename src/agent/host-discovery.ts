@@ -7,7 +7,6 @@ import { Topologies } from '../discovery/topologies.ts';
 import type { TopologyHooks } from '../discovery/topology-types.ts';
 import { aesGcmCipher } from '../host/aes-gcm-cipher.ts';
 import { HostDns } from '../host/dns.ts';
-import { HostHttpClient } from '../host/http-client.ts';
 import { processTable } from '../host/process-table.ts';
 import { HostProcesses } from '../host/processes.ts';
 import { createRandom } from '../host/random.ts';
@@ -16,6 +15,7 @@ import { UdpDatagrams } from '../host/udp.ts';
 import type { DiscoveryConfig } from '../node/config-discovery.ts';
 import type { Gossip } from '../node/gossip-types.ts';
 import type { Clock } from '../ports/clock.ts';
+import type { HttpClient } from '../ports/http-client.ts';
 import type { Log } from '../ports/log.ts';
 
 /** Looks for the other nodes on behalf of a node of this host, for as long as it runs. */
@@ -41,13 +41,18 @@ export function hostDiscoveryPorts(self: Self, more: Pick<DiscoveryPorts, 'clock
     cipher: aesGcmCipher,
     datagrams: new UdpDatagrams(),
     dns: new HostDns(),
-    http: new HostHttpClient(),
+    http: httpClient,
     files: textFiles,
     processes: new HostProcesses(),
     processTable,
     self,
   };
 }
+
+/** Few sources are asked over HTTP: the client, and TLS with it, is only loaded for those. */
+const httpClient: HttpClient = {
+  request: async (options) => new (await import('../host/http-client.ts')).HostHttpClient().request(options),
+};
 
 /** Connecting is joining. Whom a source names no more is left to failure detection: it may still be a good member. */
 function gossipHooks(gossip: Gossip): TopologyHooks {

@@ -9,13 +9,11 @@ import { messageOf } from '../base/errors.ts';
 import { aesGcmCipher } from '../host/aes-gcm-cipher.ts';
 import { HostClock } from '../host/clock.ts';
 import { HandoverDirectory } from '../host/handover-files.ts';
-import { LmdbDisk } from '../host/lmdb-disk.ts';
 import { MemoryDisk } from '../ports/memory-disk.ts';
 import { HostProcesses } from '../host/processes.ts';
 import { createRandom } from '../host/random.ts';
 import { defaultAddress, hostSystem } from '../host/system.ts';
 import { TcpStreams } from '../host/tcp.ts';
-import { TlsPskStreams } from '../host/tls-psk.ts';
 import { UdpDatagrams } from '../host/udp.ts';
 import { createNode } from '../node/create-node.ts';
 import type { AgentConfig } from '../node/config.ts';
@@ -25,9 +23,6 @@ import { factsOf } from '../node/troupe-tags.ts';
 import { writeFileAtomically } from '../host/files.ts';
 import { textFiles } from '../host/text-files.ts';
 import { heldOutIn, liveNodesBytesMax, LiveNodesFile } from '../node/live-nodes.ts';
-import { startHttp } from '../frontends/http/server.ts';
-import { NodeHttpServer } from '../host/http-server.ts';
-import { backendOf } from './http-backend.ts';
 import { surroundingProcesses } from './surrounding-processes.ts';
 import { openSerfFiles } from './serf-files.ts';
 import { startSerfSide } from './serf-side.ts';
@@ -79,7 +74,8 @@ export async function startOnHost(config: AgentConfig, log: Log, directory: stri
   const streams = new TcpStreams();
   const kept = await openSerfFiles(config, { clock, random: createRandom(), log });
   const { keys = [], onKeysChanged } = kept.options.gossip;
-  const tls = keys.length === 0 ? undefined : new TlsPskStreams({
+  // What not every node needs is only loaded by those that do: a start is part of a failover.
+  const tls = keys.length === 0 ? undefined : new (await import('../host/tls-psk.ts')).TlsPskStreams({
     keys,
     onRejected: (from, detail) => log.warn('turned a peer connection away', { from: formatAddress(from), detail }),
   });
@@ -99,7 +95,7 @@ export async function startOnHost(config: AgentConfig, log: Log, directory: stri
       ...(serf?.rpcAddress === undefined ? {} : { TROUPE_RPC: formatAddress(serf.rpcAddress) }),
     }),
   };
-  const disk = config.data === undefined ? new MemoryDisk() : new LmdbDisk(config.data);
+  const lmdb = config.data === undefined ? undefined : new (await import('../host/lmdb-disk.ts')).LmdbDisk(config.data);
   const files = new HandoverDirectory(config.data === undefined ? undefined : join(config.data, 'handover'));
   let endRehearsals = (): void => {};
   const release = async (): Promise<void> => {
@@ -110,11 +106,11 @@ export async function startOnHost(config: AgentConfig, log: Log, directory: stri
     await Promise.all([http?.close(), serf?.close()]);
     await kept.close();
     files.close();
-    if (disk instanceof LmdbDisk) await disk.close();
+    await lmdb?.close();
   };
   try {
     node = await createNode(withAdvertise(options), {
-      clock, streams, peerStreams, disk, files, log,
+      clock, streams, peerStreams, disk: lmdb ?? new MemoryDisk(), files, log,
       random: createRandom(),
       datagrams: new UdpDatagrams(),
       cipher: aesGcmCipher,
@@ -133,12 +129,10 @@ export async function startOnHost(config: AgentConfig, log: Log, directory: stri
       liveNodes = new LiveNodesFile({ gossip: node.gossip, clock, log, silent: silentOf(node), heldOut, write: (text) => writeFileAtomically(file, text) });
     }
     const standsAlone = isAlone(config, node);
-    http = config.http === undefined ? undefined : await startHttp({
-      ...config.http,
-      server: new NodeHttpServer(log),
-      backend: backendOf(node, { version: config.node.version, standsAlone }),
-      gossipPort: node.addresses.gossip.port,
-    });
+    if (config.http !== undefined) {
+      const { startHttpSide } = await import('./http-side.ts');
+      http = await startHttpSide(node, config.http, { version: config.node.version, standsAlone }, log);
+    }
     serf = await startSerfSide(node, config, kept, { clock, streams, log });
     discovery = startDiscovery(config.discovery, node.gossip, clock, log);
     if (onDiscovery !== undefined) discovery.onEvent(onDiscovery);

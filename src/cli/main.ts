@@ -7,7 +7,7 @@ import { UsageError } from './usage-error.ts';
 
 /** Exit codes: 0 done, 1 failed, 2 usage. */
 export async function main(words: readonly string[]): Promise<void> {
-  const troupe = program();
+  const troupe = await program(words[0]);
   throwInsteadOfExit(troupe);
   try {
     await troupe.parseAsync(normaliseArguments(words), { from: 'user' });

@@ -1,36 +1,43 @@
 import { Command } from 'commander';
 import { packageVersion } from '../host/package-version.ts';
-import { agentCommand } from './agent.ts';
-import { appsCommand } from './apps.ts';
-import { eventCommand } from './event.ts';
-import { infoCommand } from './info.ts';
-import { keygenCommand } from './keygen.ts';
-import { keysCommand } from './keys.ts';
-import { kvCommand } from './kv.ts';
-import { membersCommand } from './members.ts';
-import { forceLeaveCommand, joinCommand, leaveCommand, votersCommand } from './membership.ts';
-import { monitorCommand } from './monitor.ts';
-import { drainCommand, maintenanceCommand, nodesCommand } from './nodes.ts';
-import { partitionsCommand } from './partitions.ts';
-import { psCommand } from './ps.ts';
-import { queryCommand } from './query.ts';
-import { reachabilityCommand } from './reachability.ts';
-import { rttCommand } from './rtt.ts';
-import { statusCommand } from './status.ts';
-import { tagsCommand } from './tags.ts';
-import { versionCommand } from './version.ts';
 
-/** Every verb; docs/cli.md is checked against it. */
-export function program(): Command {
+/** Every verb, in the order of the help; docs/cli.md is checked against it. A verb's file is only loaded when it is wanted: a start of an agent may be part of a recovery. */
+const verbs: Readonly<Record<string, () => Promise<Command>>> = {
+  agent: async () => (await import('./agent.ts')).agentCommand(),
+  status: async () => (await import('./status.ts')).statusCommand(),
+  nodes: async () => (await import('./nodes.ts')).nodesCommand(),
+  partitions: async () => (await import('./partitions.ts')).partitionsCommand(),
+  ps: async () => (await import('./ps.ts')).psCommand(),
+  apps: async () => (await import('./apps.ts')).appsCommand(),
+  kv: async () => (await import('./kv.ts')).kvCommand(),
+  members: async () => (await import('./members.ts')).membersCommand(),
+  join: async () => (await import('./membership.ts')).joinCommand(),
+  leave: async () => (await import('./membership.ts')).leaveCommand(),
+  'force-leave': async () => (await import('./membership.ts')).forceLeaveCommand(),
+  event: async () => (await import('./event.ts')).eventCommand(),
+  query: async () => (await import('./query.ts')).queryCommand(),
+  tags: async () => (await import('./tags.ts')).tagsCommand(),
+  keys: async () => (await import('./keys.ts')).keysCommand(),
+  monitor: async () => (await import('./monitor.ts')).monitorCommand(),
+  info: async () => (await import('./info.ts')).infoCommand(),
+  reachability: async () => (await import('./reachability.ts')).reachabilityCommand(),
+  rtt: async () => (await import('./rtt.ts')).rttCommand(),
+  drain: async () => (await import('./nodes.ts')).drainCommand(),
+  maintenance: async () => (await import('./nodes.ts')).maintenanceCommand(),
+  voters: async () => (await import('./membership.ts')).votersCommand(),
+  keygen: async () => (await import('./keygen.ts')).keygenCommand(),
+  version: async () => (await import('./version.ts')).versionCommand(),
+};
+
+/** @param first the first word of the command line: where it is a verb, no other is loaded. */
+export async function program(first: string = ''): Promise<Command> {
   const troupe = new Command('troupe')
     .description('Clustering for Node.js: gossip membership, apps that run on exactly one node, and a replicated key-value store.')
     .version(`troupe ${packageVersion()}`, '-v, --version', 'print the version')
     .helpOption('-h, --help', 'show this help; `troupe VERB --help` tells more')
     .showHelpAfterError('(troupe --help, or troupe VERB --help, tells more)')
     .enablePositionalOptions();
-  for (const verb of [
-    agentCommand(), statusCommand(), nodesCommand(), partitionsCommand(), psCommand(), appsCommand(), kvCommand(), membersCommand(), joinCommand(), leaveCommand(),
-    forceLeaveCommand(), eventCommand(), queryCommand(), tagsCommand(), keysCommand(), monitorCommand(), infoCommand(), reachabilityCommand(), rttCommand(), drainCommand(), maintenanceCommand(), votersCommand(), keygenCommand(), versionCommand(),
-  ]) troupe.addCommand(verb);
+  const wanted = Object.hasOwn(verbs, first) ? [verbs[first] as () => Promise<Command>] : Object.values(verbs);
+  for (const verb of await Promise.all(wanted.map((load) => load()))) troupe.addCommand(verb);
   return troupe;
 }

@@ -27,10 +27,11 @@ export async function runAgent(given: AgentArguments): Promise<number> {
   const config = loadConfig(given);
   const log = createLog({ level: config.logLevel });
   dieOfUncaught(log);
-  const host = await withFlagNames(config, () => startOnHost(config, log, baseOf(given)));
+  const starting = withFlagNames(config, () => startOnHost(config, log, baseOf(given)));
+  handleSignals({ given, config, starting, log });
+  const host = await starting;
   const { node } = host;
   if (config.data === undefined) log.info('there is no data directory: this node is a new member after every start');
-  handleSignals({ given, config, host, log });
   let notJoined: TroupeError | undefined;
   announceReady(config, host, log).catch((error: unknown) => {
     // If it stops before it is ready for any other reason, that is told below.
@@ -139,12 +140,12 @@ function hasKeyspaces(node: Node, clock: Clock, names: readonly string[]): Promi
 interface SignalContext {
   readonly given: AgentArguments;
   readonly config: AgentConfig;
-  readonly host: HostNode;
+  readonly starting: Promise<HostNode>;
   readonly log: HostLog;
 }
 
-function handleSignals({ given, config, host, log }: SignalContext): void {
-  const { node } = host;
+/** From the beginning: what comes while the node starts is done once it has. */
+function handleSignals({ given, config, starting, log }: SignalContext): void {
   let ending = false;
   let current = config;
   const end = (signal: string, leave: boolean): void => {
@@ -155,14 +156,20 @@ function handleSignals({ given, config, host, log }: SignalContext): void {
     ending = true;
     log.info(leave ? 'leaving the cluster' : 'stopping', { signal });
     void notifyService('stopping', log);
-    void (leave ? node.leave() : node.close()).catch((error: unknown) => log.error('could not stop in order', { error: messageOf(error) }));
+    const stop = async ({ node }: HostNode): Promise<void> => {
+      await (leave ? node.leave() : node.close()).catch((error: unknown) => log.error('could not stop in order', { error: messageOf(error) }));
+    };
+    starting.then(stop, () => {});
   };
   process.on('SIGINT', () => end('SIGINT', current.leaveOnInterrupt));
   process.on('SIGTERM', () => end('SIGTERM', current.leaveOnTerminate));
   process.on('SIGHUP', () => {
-    void notifyService('reloading', log);
-    current = reloadConfig(() => loadConfig(given), current, host, log);
-    void notifyService('ready', log);
+    const reload = (host: HostNode): void => {
+      void notifyService('reloading', log);
+      current = reloadConfig(() => loadConfig(given), current, host, log);
+      void notifyService('ready', log);
+    };
+    starting.then(reload, () => {});
   });
 }
 

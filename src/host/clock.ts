@@ -81,7 +81,8 @@ export class HostClock implements Clock {
   }
 
   #fireDue(): void {
-    this.#armedFor = Infinity;
+    // What is set meanwhile is armed once, at the end.
+    this.#armedFor = -Infinity;
     // Timers set by those that fire wait for the next wake even if already due: a timer that re-arms itself
     // for the past must not starve I/O.
     const limit = this.#sequence;

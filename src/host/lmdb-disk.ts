@@ -1,7 +1,7 @@
 import { statfsSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import type { Key, RootDatabase } from 'lmdb';
-import { open as openLmdb } from 'lmdb';
 import { assert } from '../base/assert.ts';
 import { TroupeError, messageOf } from '../base/errors.ts';
 import { applyChange, compareKeys, copyChange, isInRange } from '../ports/disk-changes.ts';
@@ -9,6 +9,9 @@ import type { Database, Disk, DiskChange } from '../ports/disk.ts';
 import { lockData } from './data-lock.ts';
 import { checkLmdbFile } from './lmdb-check.ts';
 import { makeDirectory } from './make-directory.ts';
+
+/** Its form for `require` is one file, which loads in half the time of the many for `import`. */
+const { open: openLmdb } = createRequire(import.meta.url)('lmdb') as typeof import('lmdb');
 
 /** Below this many free bytes a failed write is put down to the disk being full: LMDB reports a short write as an I/O error. */
 const fullBelowBytes = 1024 * 1024;

@@ -78,7 +78,7 @@ export class AppsRunner {
     for (const config of configs) {
       this.#slots.set(config.name, { config, epoch: 0, state: 'empty', running: undefined, life: 0, error: '', hasState: false, reportedAt: Number.NEGATIVE_INFINITY, restarts: [], restartCount: 0, lastStop: Promise.resolve(), starting: Promise.resolve() });
     }
-    this.#tick();
+    if (configs.length > 0) this.#tick();
   }
 
   /** @param current the map knows this very process */

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import type { WrittenHooks } from '../discovery/hooks.ts';
 import { defaultGossipPort } from '../discovery/limits.ts';
 import type { OptionKind } from '../discovery/options.ts';
@@ -67,8 +67,6 @@ const isFunction = (value: unknown): boolean => typeof value === 'function';
 const hookValue = z.custom<NonNullable<WrittenHooks['connect']>>((value) => isFunction(value) || commandValue.safeParse(value).success, 'expected a list: the program, then its arguments (in programs also a function)');
 const listValue = z.custom<NonNullable<WrittenHooks['list']>>(isFunction, 'expected a function: only programs can set it');
 
-const schemas: ReadonlyMap<string, z.ZodType> = new Map([...strategies.values()].map((strategy) => [strategy.name, schemaOf(strategy, oneOf(...strategyNames))]));
-
 function schemaOf(strategy: Strategy, name: z.ZodType): z.ZodType {
   const options = Object.entries(strategy.options).map(([option, { kind, required }]) => {
     const schema = kindSchema(kind);
@@ -136,7 +134,9 @@ const settingSchemas = { waitJoinedMs: milliseconds(0), requireJoined: yesOrNo }
 function topologySchema(written: unknown): z.ZodType {
   const { strategy } = (typeof written === 'object' && written !== null ? written : {}) as { strategy?: unknown };
   if (isStrategy(strategy)) return schemaOf(strategy, z.custom<Strategy>((value) => isStrategy(value)));
-  return schemas.get(String(strategy)) ?? z.looseObject({ strategy: oneOf(...strategyNames) });
+  const known = strategies.get(String(strategy));
+  const name = oneOf(...strategyNames);
+  return known === undefined ? z.looseObject({ strategy: name }) : schemaOf(known, name);
 }
 
 function isStrategy(value: unknown): value is Strategy {

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { discoverySchema } from './config-discovery.ts';
 import type { ConfigFile, ConfigInput } from './config-shape.ts';
 import { addressValue, keyValue, milliseconds, nameValue, oneOf, sizeValue, text, whole, yesOrNo } from './config-values.ts';

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { messageOf } from '../base/errors.ts';
 import { parseAddress } from '../ports/address.ts';
 import type { Address } from '../ports/address.ts';

@@ -67,7 +67,6 @@ export class Requests {
     this.#around = around;
     this.#timeoutMs = timeoutMs;
     this.#nextId = around.firstId;
-    this.#sweep();
   }
 
   get waiting(): number {
@@ -97,6 +96,7 @@ export class Requests {
     pending.keep(request);
     this.#pending.set(pending.id, pending);
     this.#pendingBytes += pending.bytes;
+    if (this.#timer === undefined) this.#armSweep();
     if (pending.target === undefined) this.#dispatch(pending);
   }
 
@@ -203,7 +203,13 @@ export class Requests {
     }
   }
 
+  /** Only while requests wait: an idle node should sleep. */
+  #armSweep(): void {
+    this.#timer = this.#clock.at(this.#clock.now() + sweepMs, () => this.#sweep());
+  }
+
   #sweep(): void {
+    this.#timer = undefined;
     if (this.#closed) return;
     const now = this.#clock.now();
     for (const pending of this.#homeless) if (now >= pending.notBefore) this.#dispatch(pending);
@@ -215,7 +221,7 @@ export class Requests {
         else if (pending.target !== undefined && pending.target !== this.#around.self && now - pending.sentAt >= resendAfterMs * pending.tries) this.#dispatch(pending);
       }
     }
-    this.#timer = this.#clock.at(now + sweepMs, () => this.#sweep());
+    if (this.#pending.size > 0 && this.#timer === undefined) this.#armSweep();
   }
 
   #expire(pending: PendingRequest): void {

@@ -35,7 +35,9 @@ interface HeldGrant {
   readonly index: number;
 }
 
-const registerRetryMs = 100;
+/** A leader that has just been elected takes nobody in until its first entry is committed, some milliseconds later: the first tries come sooner. */
+const registerRetryMinMs = 10;
+const registerRetryMaxMs = 100;
 /** More than can be on their way within a lease. */
 const heldGrantsMax = 64;
 
@@ -48,6 +50,7 @@ export class SessionClient {
   /** The newest session this process ever had. */
   #lastSession = 0;
   #registering = false;
+  #retryMs = registerRetryMinMs;
   #candidate = 0;
   #hint: string | undefined;
   #active = false;
@@ -178,13 +181,18 @@ export class SessionClient {
     if (this.#stopped) return;
     if (this.lease.session !== 0) this.#renew();
     else if (!this.#registering && !this.#paused) void this.#register();
-    const delay = this.lease.session !== 0 ? this.#map.timing.renewMs : registerRetryMs;
-    this.#timer = this.#clock.at(this.#clock.now() + delay, () => this.#tick());
+    this.#arm(this.lease.session !== 0 ? this.#map.timing.renewMs : registerRetryMaxMs);
+  }
+
+  #arm(delayMs: number): void {
+    this.#timer?.cancel();
+    this.#timer = this.#clock.at(this.#clock.now() + delayMs, () => this.#tick());
   }
 
   /** The leader is known now, or has changed: do not wait for the next tick. */
   leaderChanged(): void {
     this.#hint = undefined;
+    this.#retryMs = registerRetryMinMs;
     if (this.lease.session !== 0) this.#renew();
     else if (!this.#registering && !this.#paused && !this.#stopped) void this.#register();
   }
@@ -207,6 +215,9 @@ export class SessionClient {
         this.#complained = code;
         this.#log.error('the cluster does not take this node in', { code, reason: messageOf(error) });
       }
+      if (this.#stopped || this.lease.session !== 0) return;
+      this.#arm(this.#retryMs);
+      this.#retryMs = Math.min(2 * this.#retryMs, registerRetryMaxMs);
     } finally {
       this.#registering = false;
     }

@@ -42,8 +42,8 @@ describe('the flags of the agent', () => {
   });
 });
 
-test('every verb has a help text that says what it does', () => {
-  for (const verb of program().commands) {
+test('every verb has a help text that says what it does', async () => {
+  for (const verb of (await program()).commands) {
     expect(verb.description(), verb.name()).toMatch(/^.{20,}$/);
     expect(verb.helpInformation(), verb.name()).toContain(verb.name());
   }

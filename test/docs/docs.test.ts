@@ -57,10 +57,10 @@ describe('the documents are in step with the sources', () => {
     expect([...found].filter(([code]) => !listed.has(code)).map(([code, file]) => `${code} (${file})`)).toEqual([]);
   });
 
-  test('every flag of the agent is in docs/cli.md with its key, and every verb is named', () => {
+  test('every flag of the agent is in docs/cli.md with its key, and every verb is named', async () => {
     const text = textOf('docs/cli.md');
     for (const { form, path } of agentFlags) expect(text, form).toContain(`| \`${form}\` | \`${path.join('.')}\` |`);
-    for (const verb of commands().commands) expect(text, verb.name()).toContain(`troupe ${verb.name()}`);
+    for (const verb of (await commands()).commands) expect(text, verb.name()).toContain(`troupe ${verb.name()}`);
   });
 
   test('every key of the config file is in docs/config.md', () => {

@@ -1,6 +1,6 @@
 import { Hono } from 'hono';
 import type { Context } from 'hono';
-import { z } from 'zod';
+import * as z from 'zod';
 import { TroupeError } from '../../base/errors.ts';
 import { formatAddress, parseAddress } from '../../ports/address.ts';
 import type { AppAction } from '../../core/control/commands.ts';
