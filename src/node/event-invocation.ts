@@ -1,18 +1,19 @@
 import type { Member } from '../core/serf/types.ts';
 import type { AgentEvent } from '../core/serf/agent-event.ts';
+import { userTagsOf } from './troupe-tags.ts';
 
 const encoder = new TextEncoder();
 const newline = 0x0a;
 const nothing = new Uint8Array(0);
 
-/** What a handler finds in its environment: Serf's variables. SERF_USER_QUERY is the name by which older versions told of a query. */
+/** What a handler finds in its environment: Serf's variables, and nothing of what Troupe nodes tell each other in tags. SERF_USER_QUERY is the name by which older versions told of a query. */
 export function environmentOf(event: AgentEvent, self: Member): Record<string, string> {
   const environment: Record<string, string> = {
     SERF_EVENT: event.type,
     SERF_SELF_NAME: self.name,
     SERF_SELF_ROLE: self.tags['role'] ?? '',
   };
-  for (const [tag, value] of Object.entries(self.tags)) environment[`SERF_TAG_${tag.toUpperCase().replaceAll(/[^A-Z0-9_]/g, '_')}`] = value;
+  for (const [tag, value] of Object.entries(userTagsOf(self.tags))) environment[`SERF_TAG_${tag.toUpperCase().replaceAll(/[^A-Z0-9_]/g, '_')}`] = value;
   if (event.type === 'user') {
     environment['SERF_USER_EVENT'] = event.name;
     environment['SERF_USER_LTIME'] = String(event.lamportTime);
@@ -39,7 +40,7 @@ export function inputOf(event: AgentEvent): Uint8Array {
 }
 
 function memberLine({ name, address, tags }: Member): string {
-  const pairs = Object.entries(tags).map(([tag, value]) => `${tag}=${value}`).join(',');
+  const pairs = Object.entries(userTagsOf(tags)).map(([tag, value]) => `${tag}=${value}`).join(',');
   return `${clean(name)}\t${address.host}\t${clean(tags['role'] ?? '')}\t${clean(pairs)}\n`;
 }
 

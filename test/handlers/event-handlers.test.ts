@@ -189,11 +189,11 @@ describe('EventHandlers, with real scripts', () => {
     handlers.handle(userEvent('deploy', 'v7', 42));
     handlers.handle(queryEvent('load', 'x\n'));
     await handlers.close(10_000);
-    const common = ['SERF_SELF_NAME=me', 'SERF_SELF_ROLE=web', 'SERF_TAG_A_B_C=x y', 'SERF_TAG_ROLE=web', 'SERF_TAG_TROUPE_PEER=1'];
+    const common = ['SERF_SELF_NAME=me', 'SERF_SELF_ROLE=web', 'SERF_TAG_A_B_C=x y', 'SERF_TAG_ROLE=web']; // and not what Troupe nodes tell each other in tags
     expect(text('env.member-join').trim().split('\n')).toEqual(['SERF_EVENT=member-join', ...common]);
     expect(text('env.user').trim().split('\n')).toEqual(['SERF_EVENT=user', ...common, 'SERF_USER_EVENT=deploy', 'SERF_USER_LTIME=42']);
     expect(text('env.query').trim().split('\n')).toEqual(['SERF_EVENT=query', 'SERF_QUERY_LTIME=7', 'SERF_QUERY_NAME=load', ...common, 'SERF_USER_QUERY=load']);
-    expect(text('in.member-join')).toBe('me\t127.0.0.1\tweb\trole=web,a.b-c=x y,troupe.peer=1\ntab\\there\t127.0.0.1\tdb\trole=db,note=a\\nb\n');
+    expect(text('in.member-join')).toBe('me\t127.0.0.1\tweb\trole=web,a.b-c=x y\ntab\\there\t127.0.0.1\tdb\trole=db,note=a\\nb\n');
     expect(text('in.user')).toBe('v7\n');
     expect(text('in.query')).toBe('x\n');
   });
