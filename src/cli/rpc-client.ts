@@ -151,7 +151,7 @@ export class RpcClient {
     const waiting = this.#waiting.get(sequence);
     if (waiting !== undefined) {
       this.#waiting.delete(sequence);
-      waiting.done({ error, body });
+      waiting.done({ error: oneLine(error), body });
     } else this.#records.get(sequence)?.onRecord(body);
   }
 
@@ -203,4 +203,9 @@ export async function overRpc<T>(command: Command, run: (client: RpcClient) => P
   } finally {
     client.close();
   }
+}
+
+/** Agents of Serf tell of several errors as a list over several lines. */
+function oneLine(error: string): string {
+  return error.trim().replaceAll(/\s*\n\s*(\* )?/g, ' ');
 }

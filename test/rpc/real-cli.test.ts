@@ -37,6 +37,7 @@ function same({ code, output }: Outcome): string {
 }
 
 const key = Buffer.alloc(32, 5).toString('base64');
+const nobodysKey = Buffer.alloc(32, 7).toString('base64');
 const nextKey = Buffer.alloc(32, 6).toString('base64');
 const common = ['-encrypt', key, '-event-handler', 'query:hello=echo "hello from $SERF_SELF_NAME"'] as const;
 const one = ['-tag', 'role=web', ...common] as const;
@@ -100,12 +101,38 @@ describe.skipIf(!serfInstalled)('with Debian\'s serf', () => {
   ];
   const fails: readonly (readonly string[])[] = [
     ['query', '_serf_list-keys'], ['rtt', 'nobody'], ['keys', '-install', 'abc'], ['keys', '-use', key], ['join', '127.0.0.1:1'], ['event', 'big', 'x'.repeat(600)],
+    ['rtt', 'one', 'nobody'], ['keys', '-use', nobodysKey], ['keys', '-install', 'AAAA'], ['join', 'nobody.invalid:1', '127.0.0.1:1'], ['query', 'big', 'x'.repeat(2000)],
+    ['tags', '-set', `big=${'x'.repeat(600)}`], ['monitor', '-log-level=loud'],
+  ];
+  /** What names nobody, and what is not there to be taken away, fails nowhere. */
+  const passes: readonly (readonly string[])[] = [['force-leave', 'nobody'], ['force-leave', '-prune', 'nobody'], ['tags', '-delete', 'nothing'], ['members', '-name=nobody']];
+  /** Wrong words: exit code 1 there, 2 here, where 1 means that right words failed. */
+  const misuses: readonly (readonly string[])[] = [
+    ['members', '-bogus'], ['members', '-format=xml'], ['members', '-tag', 'nokey'], ['event'], ['event', 'a', 'b', 'c'], ['event', '-coalesce=maybe', 'a'], ['query'], ['query', 'a', 'b', 'c'], ['query', '-timeout=abc', 'x'],
+    ['query', '-relay-factor=300', 'x'], ['query', '-tag', 'broken', 'x'], ['query', '-format=xml', 'x'], ['join'], ['force-leave'], ['force-leave', 'a', 'b'], ['tags'], ['tags', '-set'], ['tags', '-set', 'novalue'],
+    ['keys'], ['keys', '-list', '-use', key], ['keys', '-install'], ['info', '-format=xml'], ['reachability', '-bogus'], ['rtt'], ['rtt', 'a', 'b', 'c'],
   ];
 
   test('it gets from our agent, verb by verb, what it gets from its own', async () => {
     for (const words of verbs) expect(same(await serf(oursRpc, ...words)), words.join(' ')).toBe(same(await serf(realRpc, ...words)));
-    for (const words of fails) expect((await serf(oursRpc, ...words)).code, words.join(' ')).toBe((await serf(realRpc, ...words)).code);
-  });
+    for (const words of [...fails, ...passes]) {
+      const [theirs, ofOurs] = [await serf(realRpc, ...words), await serf(oursRpc, ...words)];
+      expect(ofOurs.code, `${words.join(' ')}: ${ofOurs.output}`).toBe(theirs.code);
+      expect(theirs.code, words.join(' ')).toBe(fails.includes(words) ? 1 : 0);
+    }
+  }, 120_000);
+
+  test('each verb of ours fails where theirs fails: 1 when it could not be done, 2 for wrong words, with one clear line', async () => {
+    for (const words of [...fails, ...passes, ...misuses]) {
+      const [theirs, mine, mineOfOurs] = await Promise.all([serf(realRpc, ...words), troupe(realRpc, ...words), troupe(oursRpc, ...words)]);
+      const wanted = misuses.includes(words) ? 2 : theirs.code;
+      expect([mine.code, mineOfOurs.code], `${words.join(' ')}: ${mine.output}${mineOfOurs.output}`).toEqual([wanted, wanted]);
+      if (wanted === 0) continue;
+      expect(theirs.code, words.join(' ')).toBe(1);
+      expect(mine.output, words.join(' ')).not.toMatch(/^ {4}at |undefined|\[object/m);
+      expect(mine.output.trim().split('\n').filter((line) => /^(error|troupe): /.test(line)), `${words.join(' ')}: ${mine.output}`).toHaveLength(1);
+    }
+  }, 240_000);
 
   test('our client prints, of a real agent and of ours, what it prints', async () => {
     // Back to the first key, and the tag away, so that each verb has something to do again.
