@@ -54,7 +54,9 @@ export async function addressesOf(resolver: Dns, name: string, port: number, typ
 export async function servicesOf(resolver: Dns, name: string, options: DnsQueryOptions, portInstead?: number): Promise<Address[]> {
   const services = await resolver.services(name, options);
   if (services.length > hostsMax) throw new TroupeError('DISCOVERY_TOO_LARGE', `'${name}' has ${services.length} records; at most ${hostsMax} are taken`, { name });
-  const targets = new Map(services.map((each) => {
+  // A target of nothing says that the service is not there (RFC 2782).
+  const offered = services.filter((each) => each.host !== '' && each.host !== '.');
+  const targets = new Map(offered.map((each) => {
     const target = parseHost(`${each.host.replace(/\.$/, '')}:${portInstead ?? each.port}`, 0, 'target');
     return [`${target.host} ${target.port}`, target] as const;
   }));

@@ -1,10 +1,33 @@
 import { messageOf, TroupeError } from '../base/errors.ts';
 
+/** Objects and lists inside each other, and altogether: more make a parser use a hundred times the memory of their text. */
+const depthMax = 100;
+const containersMax = 1_000_000;
+
+/** @throws TroupeError DISCOVERY_ANSWER, before more memory is used than the text's size warrants */
 export function parseJson(bytes: Uint8Array, what: string): unknown {
+  checkShape(bytes, what);
   try {
     return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
   } catch (error) {
     throw new TroupeError('DISCOVERY_ANSWER', `the answer of ${what} is no JSON: ${messageOf(error).slice(0, 200)}`, { what }, error);
+  }
+}
+
+function checkShape(bytes: Uint8Array, what: string): void {
+  let depth = 0;
+  let containers = 0;
+  let inText = false;
+  for (let i = 0; i < bytes.length; i++) {
+    const byte = bytes[i];
+    if (inText) {
+      if (byte === 0x5c) i++;
+      else if (byte === 0x22) inText = false;
+    } else if (byte === 0x22) inText = true;
+    else if (byte === 0x5b || byte === 0x7b) {
+      containers++;
+      if (++depth > depthMax || containers > containersMax) throw new TroupeError('DISCOVERY_ANSWER', `the answer of ${what} is nested more than ${depthMax} deep, or has more than ${containersMax} objects and lists`, { what });
+    } else if (byte === 0x5d || byte === 0x7d) depth--;
   }
 }
 

@@ -1,3 +1,4 @@
+import { TroupeError } from '../base/errors.ts';
 import { parseHost } from './host-lines.ts';
 import { listAt, member, textAt } from './json.ts';
 
@@ -17,6 +18,25 @@ export function hostOfEndpoint(item: unknown, mode: AddressMode): string[] {
   return listAt(item, 'subsets', what).flatMap((subset) => {
     const addresses = [...listAt(subset, 'addresses', what), ...(mode.includeNotReady ? listAt(subset, 'notReadyAddresses', what) : [])];
     return addresses.flatMap((address) => hostOf(textAt(address, 'ip'), textAt(address, 'hostname') ?? textAt(member(address, 'targetRef'), 'name'), mode));
+  });
+}
+
+/**
+ * The hosts of one `EndpointSlice` (discovery.k8s.io/v1). A condition that is not said counts as ready, as its
+ * documentation asks; slices of names (`addressType: FQDN`) have them in place of addresses. Whoever is terminating is not taken.
+ * @throws TroupeError DISCOVERY_ANSWER
+ */
+export function hostsOfSlice(item: unknown, mode: AddressMode): string[] {
+  const isNamed = textAt(item, 'addressType') === 'FQDN';
+  return listAt(item, 'endpoints', what).flatMap((endpoint) => {
+    const conditions = member(endpoint, 'conditions');
+    if (member(conditions, 'terminating') === true) return [];
+    if (!mode.includeNotReady && member(conditions, 'ready') === false) return [];
+    const hostname = textAt(endpoint, 'hostname') ?? textAt(member(endpoint, 'targetRef'), 'name');
+    return listAt(endpoint, 'addresses', what).flatMap((address) => {
+      if (typeof address !== 'string') throw new TroupeError('DISCOVERY_ANSWER', 'an address in the answer of the Kubernetes API is no text', {});
+      return isNamed ? [parseHost(address, 1, 'endpoint').host] : hostOf(address, hostname, mode);
+    });
   });
 }
 

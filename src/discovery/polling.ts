@@ -10,6 +10,8 @@ export interface PollingOptions {
   readonly pollMs: number;
   /** A look that takes longer has failed (ms). */
   readonly timeoutMs: number;
+  /** The pause after a look that succeeded, where the source itself holds answers back until something changes (ms). Default `pollMs`. */
+  readonly pauseMs?: (() => number) | undefined;
 }
 
 /** One look at the source. It must end soon after the signal; undefined: nothing has changed. */
@@ -24,15 +26,17 @@ export function startPolling(options: PollingOptions, ports: { readonly clock: C
   let stopping: Promise<void> | undefined;
 
   const lookOnce = async (): Promise<void> => {
+    let pauseMs = options.pollMs;
     try {
       const hosts = await withTimeout(clock, options.timeoutMs, (controller) => (cancel = controller), look);
       if (hosts !== undefined && hosts.length > hostsMax) throw new TroupeError('DISCOVERY_TOO_LARGE', `the source names ${hosts.length} hosts; at most ${hostsMax} are taken`, { hosts: hosts.length, hostsMax });
       if (hosts !== undefined) sink.found(hosts);
+      pauseMs = options.pauseMs?.() ?? pauseMs;
     } catch (error) {
       // Looks of users' strategies may throw anything; what is told has a code.
       sink.failed(error instanceof TroupeError ? error : new TroupeError('DISCOVERY_FAILED', messageOf(error), {}, error));
     }
-    if (stopping === undefined) wait(options.pollMs * (0.9 + 0.2 * random.float()));
+    if (stopping === undefined) wait(pauseMs * (0.9 + 0.2 * random.float()));
   };
   const wait = (delayMs: number): void => {
     timer = clock.at(clock.now() + delayMs, () => (running = lookOnce()));

@@ -37,7 +37,7 @@ export class HostHttpClient implements HttpClient {
           chunks.push(chunk);
           if (length > bytesMax) settle(() => reject(new TroupeError('HTTP_TOO_LARGE', `the answer of ${shown(url)} has more than ${bytesMax} bytes; it is not read`, { url: shown(url), bytesMax })));
         });
-        response.on('end', () => settle(() => resolve({ status: response.statusCode ?? 0, body: Buffer.concat(chunks) })));
+        response.on('end', () => settle(() => resolve({ status: response.statusCode ?? 0, headers: plainHeaders(response.headers), body: Buffer.concat(chunks) })));
         response.on('close', () => settle(() => reject(unreachable(new Error('the connection broke off')))));
       });
       request.end(options.body);
@@ -48,6 +48,10 @@ export class HostHttpClient implements HttpClient {
 function start({ url, method = 'GET', headers, ca }: HttpRequestOptions): http.ClientRequest {
   const options = { method, headers: { ...headers }, agent: false as const };
   return url.startsWith('https:') ? https.request(url, ca === undefined ? options : { ...options, ca }) : http.request(url, options);
+}
+
+function plainHeaders(headers: http.IncomingHttpHeaders): Record<string, string> {
+  return Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, Array.isArray(value) ? value.join(', ') : (value ?? '')]));
 }
 
 /** Without what may be secret: the user's part and the query. */

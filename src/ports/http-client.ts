@@ -15,6 +15,8 @@ export interface HttpRequestOptions {
 
 export interface HttpAnswer {
   readonly status: number;
+  /** Names in small letters; of a header that came more than once the values, with commas between. */
+  readonly headers: Readonly<Record<string, string>>;
   readonly body: Uint8Array;
 }
 

@@ -118,6 +118,11 @@ describe('HostDns', () => {
     expect(await dns.addresses('n.test', 'AAAA', { servers })).toEqual(['fd00::1']);
     expect(await dns.services('s.test', { servers })).toEqual([{ host: 'n.test', port: 700 }]);
     await expect(dns.addresses('other.test', 'A', { servers })).rejects.toMatchObject({ code: 'DNS_NOT_FOUND' });
+    // Too much for a packet: the answer is cut off, and the whole of it fetched by TCP.
+    const many = Array.from({ length: 300 }, (_, i) => `--host-record=many.test,10.1.${i >> 8}.${i & 255}`);
+    await server.serve(['--edns-packet-max=512', ...many, ...Array.from({ length: 100 }, (_, i) => `--srv-host=many-services.test,n${i}.test,700`)]);
+    expect(await dns.addresses('many.test', 'A', { servers })).toHaveLength(300);
+    expect(await dns.services('many-services.test', { servers })).toHaveLength(100);
     await server.stop();
     await expect(dns.addresses('n.test', 'A', { servers })).rejects.toMatchObject({ code: 'DNS_FAILED' });
   });

@@ -7,15 +7,16 @@ import { decodeHeartbeat, encodeHeartbeat, HeartbeatKind } from '../../src/disco
 import type { Heartbeat } from '../../src/discovery/heartbeat-packet.ts';
 import { parseHostLines } from '../../src/discovery/host-lines.ts';
 import { hostsAt } from '../../src/discovery/http.ts';
-import { hostOfEndpoint, hostOfPod } from '../../src/discovery/kubernetes-lists.ts';
+import { hostOfEndpoint, hostOfPod, hostsOfSlice } from '../../src/discovery/kubernetes-lists.ts';
 import type { AddressMode } from '../../src/discovery/kubernetes-lists.ts';
 import { hostsMax } from '../../src/discovery/limits.ts';
+import { parseJson } from '../../src/discovery/json.ts';
 import { parseEntry } from '../../src/discovery/local.ts';
 import { decodeDns, encodeDns, RecordType } from '../../src/discovery/mdns-packet.ts';
 import type { DnsMessage } from '../../src/discovery/mdns-packet.ts';
 import { servicesIn } from '../../src/discovery/mdns.ts';
 import { aesGcmCipher } from '../../src/host/aes-gcm-cipher.ts';
-import { endpointsList, podList } from './support/rigs.ts';
+import { endpointsList, podList, sliceList } from './support/rigs.ts';
 
 setFlagsFromString('--expose-gc');
 const collectGarbage = runInNewContext('gc') as () => void;
@@ -181,10 +182,43 @@ describe('JSON documents', () => {
     expect(hostOfPod({ status: { podIP: 'fd00::1' } }, by('dns', true))).toEqual(['fd00--1.default.pod.cluster.local']);
   });
 
+  test('slices are read as their documentation asks', () => {
+    const [slice] = (sliceList(two) as { items: unknown[] }).items;
+    const by = (address: AddressMode['address'], includeNotReady: boolean): AddressMode => modes.find((mode) => mode.address === address && mode.includeNotReady === includeNotReady) as AddressMode;
+    expect(hostsOfSlice(slice, by('ip', true))).toEqual(['10.0.0.1', '10.0.0.2']);
+    expect(hostsOfSlice(slice, by('ip', false))).toEqual(['10.0.0.1']);
+    expect(hostsOfSlice(slice, by('dns', false))).toEqual(['10-0-0-1.default.pod.cluster.local']);
+    expect(hostsOfSlice(slice, by('hostname', true))).toEqual(['troupe-0.troupe.default.svc.cluster.local', 'troupe-1.troupe.default.svc.cluster.local']);
+    expect(hostsOfSlice({ addressType: 'FQDN', endpoints: [{ addresses: ['a.example.org'] }] }, by('ip', false))).toEqual(['a.example.org']);
+    expect(hostsOfSlice({ addressType: 'IPv6', endpoints: [{ addresses: ['fd00::1'], conditions: {} }] }, by('ip', false))).toEqual(['fd00::1']);
+    expect(() => hostsOfSlice({ endpoints: [{ addresses: [7] }] }, by('ip', true))).toThrow(TroupeError);
+  });
+
+  test('JSON is not parsed when its nesting or the number of its parts would take much more memory than its text', () => {
+    collectGarbage();
+    const before = process.memoryUsage().rss;
+    const texts = ['['.repeat(8 << 20) + ']'.repeat(8 << 20), `[${'[],'.repeat(5 << 20)}0]`, '{"a":'.repeat(3 << 20), `"${'['.repeat(1000)}`, '"\\'];
+    for (const text of texts) expect(() => parseJson(Buffer.from(text), 'a test')).toThrow(TroupeError);
+    expect(process.memoryUsage().rss - before).toBeLessThan(200e6);
+    expect(parseJson(Buffer.from(`{"a":"${'['.repeat(1000)}\\"${'{'.repeat(1000)}"}`), 'a test')).toMatchObject({ a: expect.stringContaining('"{') as string });
+    survives(fc.oneof(fc.json(), fc.string(), fc.array(fc.constantFrom('[', ']', '{', '}', '"', '\\', ',', ':', '1')).map((parts) => parts.join(''))), (text) => {
+      const bytes = new TextEncoder().encode(text);
+      let parsed: unknown;
+      try {
+        parsed = JSON.parse(text);
+      } catch {
+        return parseJson(bytes, 'a test');
+      }
+      expect(parseJson(bytes, 'a test')).toEqual(parsed);
+    });
+  });
+
   test('whatever the document, the answer is hosts or an error of ours', () => {
     survives(fc.tuple(fc.jsonValue(), fc.constantFrom('', '*', 'a.*', 'a.0.b')), ([document, path]) => hostsAt(document, path, 7946));
     const shape = fc.record({ subsets: fc.array(fc.record({ addresses: fc.oneof(fc.jsonValue(), fc.array(fc.record({ ip: fc.string() }))), notReadyAddresses: fc.jsonValue() })), status: fc.oneof(fc.jsonValue(), fc.record({ podIP: fc.string(), conditions: fc.jsonValue() })), metadata: fc.jsonValue(), spec: fc.jsonValue() });
     survives(fc.tuple(fc.oneof(fc.jsonValue(), shape), fc.constantFrom(...modes)), ([item, mode]) => [hostOfPod(item, mode), hostOfEndpoint(item, mode)]);
+    const slice = fc.record({ addressType: fc.oneof(fc.jsonValue(), fc.constantFrom('IPv4', 'IPv6', 'FQDN')), endpoints: fc.array(fc.record({ addresses: fc.oneof(fc.jsonValue(), fc.array(fc.string())), conditions: fc.jsonValue(), hostname: fc.jsonValue(), targetRef: fc.jsonValue() })) });
+    survives(fc.tuple(fc.oneof(fc.jsonValue(), slice), fc.constantFrom(...modes)), ([item, mode]) => hostsOfSlice(item, mode));
   });
 
   test('a list of lists of lists does not grow without bound', () => {

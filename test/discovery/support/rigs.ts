@@ -11,12 +11,15 @@ import { formatAddress } from '../../../src/ports/address.ts';
 import { processTable } from '../../../src/host/process-table.ts';
 import type { StrategyRig } from '../../../src/testing/strategy-conformance.ts';
 import { freePort } from '../../mixed/serf-agent.ts';
+import { ConsulAgent } from './consul-agent.ts';
 import { Dnsmasq, dnsmasqInstalled } from './dnsmasq.ts';
 import { Etcd, etcdInstalled } from './etcd.ts';
 import { Cable, hostPorts, temporaryDirectory } from './ports.ts';
 import { Recorder } from './recorder.ts';
 import type { Asked, Trouble } from './scripted-server.ts';
 import { ScriptedServer } from './scripted-server.ts';
+
+type TroubleCase = NonNullable<StrategyRig['troubles']>[number];
 
 /** Hosts are 127.0.0.N, on port 7946 unless the rig says otherwise. */
 export type Rig = StrategyRig;
@@ -229,6 +232,8 @@ async function dnsRig(strategy: string, kind: keyof typeof names, options: Reado
   };
 }
 
+const tooMany: readonly Address[] = Array.from({ length: 1500 }, (_, i) => ({ host: `10.0.${i >> 8}.${i & 255}`, port: 7946 }));
+
 async function webRig(strategy: string, port: number | undefined, optionsOf: (server: ScriptedServer) => Readonly<Record<string, unknown>>, answer: (hosts: readonly Address[], asked: Asked) => unknown, huge: string = 'HTTP_TOO_LARGE'): Promise<Rig> {
   const server = new ScriptedServer();
   let hosts: readonly Address[] = [];
@@ -252,7 +257,7 @@ async function webRig(strategy: string, port: number | undefined, optionsOf: (se
       ['a connection that breaks', make('cut'), 'HTTP_UNREACHABLE'],
       ['an endless answer', make('huge'), huge],
       ['no answer', make('slow'), 'DISCOVERY_TIMEOUT'],
-      ['too many hosts', () => void (hosts = Array.from({ length: 1500 }, (_, i) => ({ host: `10.0.${i >> 8}.${i & 255}`, port: 7946 }))), 'DISCOVERY_TOO_LARGE'],
+      ['too many hosts', () => void (hosts = tooMany), 'DISCOVERY_TOO_LARGE'],
     ],
     leftOpen: () => server.connections,
     end: () => server.stop(),
@@ -288,26 +293,56 @@ export function podList(hosts: readonly Address[]): unknown {
   };
 }
 
-async function kubernetesRig(source: 'endpoints' | 'pods'): Promise<Rig> {
+/** As `GET /apis/discovery.k8s.io/v1/namespaces/NS/endpointslices` answers (API reference, EndpointSlice v1): a host may be in two slices. */
+export function sliceList(hosts: readonly Address[]): unknown {
+  const endpoint = ({ host }: Address, i: number): unknown => ({
+    addresses: [host], conditions: i % 2 === 0 ? { ready: true, serving: true, terminating: false } : { ready: false }, hostname: `troupe-${i}`, nodeName: 'worker-1', zone: 'z', targetRef: { kind: 'Pod', namespace: 'default', name: `troupe-${i}` },
+  });
+  const slice = (name: string, endpoints: unknown, addressType: string = 'IPv4'): unknown => ({ metadata: { name, namespace: 'default', labels: { 'kubernetes.io/service-name': 'troupe' } }, addressType, endpoints, ports: [{ name: 'gossip', port: 7946, protocol: 'TCP' }] });
+  return {
+    kind: 'EndpointSliceList', apiVersion: 'discovery.k8s.io/v1', metadata: { resourceVersion: '12345' },
+    items: [
+      slice('troupe-abc', hosts.map(endpoint)),
+      slice('troupe-def', [...hosts.slice(0, 1).map(endpoint), { addresses: ['127.0.0.97'], conditions: { ready: false, serving: true, terminating: true } }]),
+      slice('troupe-empty', null),
+    ],
+  };
+}
+
+/** One item on each page, as the API reference has it (`limit`, `continue`; a server may give less than was asked for). */
+export function pageOf(list: unknown, query: URLSearchParams): unknown {
+  const { items, metadata, ...rest } = list as { items: unknown[]; metadata: object };
+  if (Number(query.get('limit')) < 1) return list;
+  const at = Number(query.get('continue')?.replace('token-', '') ?? 0);
+  const left = items.length - at - 1;
+  return { ...rest, metadata: { ...metadata, ...(left > 0 ? { continue: `token-${at + 1}`, remainingItemCount: left } : {}) }, items: items.slice(at, at + 1) };
+}
+
+async function kubernetesRig(source: 'endpoints' | 'endpointslices' | 'pods'): Promise<Rig> {
   const account = temporaryDirectory();
   writeFileSync(join(account, 'token'), 'the-token\n');
   writeFileSync(join(account, 'namespace'), 'default');
+  const area = source === 'endpointslices' ? '/apis/discovery.k8s.io/v1' : '/api/v1';
   const rig = await webRig('kubernetes', 7946, (server) => ({ source, server: server.url, serviceAccount: account, selector: 'app=troupe' }), (hosts, { url, headers }) => {
     if (headers.authorization !== 'Bearer the-token') throw Object.assign(new Error('Unauthorized'), { status: 401 });
-    if (url.pathname !== `/api/v1/namespaces/default/${source}` || url.searchParams.get('labelSelector') !== 'app=troupe') throw Object.assign(new Error('not found'), { status: 404 });
-    return source === 'pods' ? podList(hosts) : endpointsList(hosts);
+    if (url.pathname !== `${area}/namespaces/default/${source}` || url.searchParams.get('labelSelector') !== 'app=troupe') throw Object.assign(new Error('not found'), { status: 404 });
+    const list = { endpoints: endpointsList, endpointslices: sliceList, pods: podList }[source](hosts);
+    // Of a thousand pods the pages would take the suite minutes.
+    return hosts.length > 100 ? list : pageOf(list, url.searchParams);
   });
   return { ...rig, end: async () => (await rig.end(), rmSync(account, { recursive: true, force: true })) };
 }
 
 async function consulRig(passing: boolean): Promise<Rig> {
-  return await webRig('consul', undefined, (server) => ({ service: 'troupe', passing, server: server.url }), (hosts, { url }) => {
-    if (url.pathname !== `/v1/${passing ? 'health' : 'catalog'}/service/troupe`) throw Object.assign(new Error('not found'), { status: 404 });
-    // Where a service has no address of its own, its host's counts (API reference, catalog and health endpoints).
-    return hosts.map(({ host, port }, i) => (passing
-      ? { Node: { Node: `n${i}`, Address: i % 2 === 0 ? host : '127.0.0.88' }, Service: { ID: `troupe-${i}`, Address: i % 2 === 0 ? '' : host, Port: port }, Checks: [{ Status: 'passing' }] }
-      : { Node: `n${i}`, Address: i % 2 === 0 ? host : '127.0.0.88', ServiceAddress: i % 2 === 0 ? '' : host, ServicePort: port }));
-  });
+  const agent = new ConsulAgent();
+  const rig = await webRig('consul', undefined, (server) => ({ service: 'troupe', passing, server: server.url }), (_hosts, asked) => agent.answer(asked));
+  // Its questions hang at the agent: what is to come at once must change something.
+  const touch = (trouble: TroubleCase): TroubleCase => [trouble[0], async () => (await trouble[1](), agent.change()), trouble[2]];
+  return {
+    ...rig,
+    set: async (hosts) => agent.set(hosts),
+    troubles: (rig.troubles ?? []).map(([name, make, code]) => (name === 'too many hosts' ? [name, () => agent.set(tooMany), code] : touch([name, make, code]))),
+  };
 }
 
 async function httpRig(): Promise<Rig> {
@@ -407,6 +442,7 @@ export const rigs: readonly (readonly [name: string, make: () => Promise<Rig>])[
       ] as const)
     : []),
   ['kubernetes endpoints', () => kubernetesRig('endpoints')],
+  ['kubernetes endpointslices', () => kubernetesRig('endpointslices')],
   ['kubernetes pods', () => kubernetesRig('pods')],
   ['consul catalog', () => consulRig(false)],
   ['consul health', () => consulRig(true)],

@@ -8,13 +8,26 @@ export interface Asked {
   readonly body: string;
 }
 
+/** An answer with a status and headers of its own. */
+export class Reply {
+  readonly content: unknown;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly status: number;
+
+  constructor(content: unknown, headers: Readonly<Record<string, string>> = {}, status: number = 200) {
+    this.content = content;
+    this.headers = headers;
+    this.status = status;
+  }
+}
+
 export type Trouble = 'none' | '500' | '403' | 'garbage' | 'truncated' | 'huge' | 'slow' | 'cut' | 'wrong-shape' | 'not-utf8';
 
 /** An HTTP server that answers as it is told, and makes trouble on demand. */
 export class ScriptedServer {
   trouble: Trouble = 'none';
   readonly asked: Asked[] = [];
-  /** Gives the JSON to answer with; what it throws with a `status` becomes that status. */
+  /** Gives the JSON to answer with, or a `Reply`, at once or later; what it throws with a `status` becomes that status. */
   answer: (asked: Asked) => unknown = () => ({});
   readonly #server: http.Server;
   port = 0;
@@ -23,7 +36,7 @@ export class ScriptedServer {
     this.#server = http.createServer((request, response) => {
       let body = '';
       request.on('data', (chunk) => (body += String(chunk)));
-      request.on('end', () => this.#respond({ method: request.method ?? '', url: new URL(request.url ?? '/', 'http://x'), headers: request.headers, body }, response));
+      request.on('end', () => void this.#respond({ method: request.method ?? '', url: new URL(request.url ?? '/', 'http://x'), headers: request.headers, body }, response));
       // Whoever gave up has closed the connection.
       response.on('error', () => {});
     });
@@ -47,7 +60,7 @@ export class ScriptedServer {
     await new Promise((resolve) => this.#server.close(resolve));
   }
 
-  #respond(asked: Asked, response: http.ServerResponse): void {
+  async #respond(asked: Asked, response: http.ServerResponse): Promise<void> {
     this.asked.push(asked);
     switch (this.trouble) {
       case '500': return void response.writeHead(500).end('{"kind":"Status","message":"etcdserver: request timed out"}');
@@ -59,14 +72,17 @@ export class ScriptedServer {
       case 'cut':
         response.writeHead(200, { 'content-length': '1000' });
         response.write('{"items":[');
-        return void setTimeout(() => response.destroy(), 5);
+        setTimeout(() => response.destroy(), 5);
+        return;
       case 'huge': return this.#flood(response);
       case 'none':
       case 'truncated': break;
     }
     try {
-      const text = JSON.stringify(this.answer(asked));
-      response.writeHead(200).end(this.trouble === 'truncated' ? text.slice(0, -5) : text);
+      const said = await this.answer(asked);
+      const { content, headers, status } = said instanceof Reply ? said : new Reply(said);
+      const text = content === undefined ? '' : JSON.stringify(content);
+      response.writeHead(status, { ...headers }).end(this.trouble === 'truncated' ? text.slice(0, -5) : text);
     } catch (error) {
       response.writeHead((error as { status?: number }).status ?? 500).end(String(error));
     }
