@@ -1,11 +1,12 @@
-import { TroupeError } from '../base/errors.ts';
 import type { Address } from '../ports/address.ts';
 import { formatAddress } from '../ports/address.ts';
 import type { Timer } from '../ports/clock.ts';
 import type { DatagramSocket } from '../ports/datagrams.ts';
+import { FloodGate } from './flood-gate.ts';
 import { HeardHosts } from './heard-hosts.ts';
 import { decodeHeartbeat, encodeHeartbeat, HeartbeatKind } from './heartbeat-packet.ts';
 import type { Heartbeat } from './heartbeat-packet.ts';
+import { interfaceFor, NetworkEar } from './network-ear.ts';
 import { boolean, keys, milliseconds, optionalText, textOr, whole } from './options.ts';
 import type { DiscoveryPorts, Sink, Source, Strategy } from './strategy.ts';
 import { defineStrategy } from './strategy.ts';
@@ -30,6 +31,8 @@ const broadcastAddress = '255.255.255.255';
 /** Answers to newcomers are spread over so many ms for each node that is known, so that not all speak at once. */
 const answerSpreadMs = 10;
 const answerSpreadMaxMs = 500;
+/** Between two answers: whoever makes up newcomers gets no more out of us than this (ms). */
+const answerPauseMs = 250;
 
 export const gossip: Strategy = defineStrategy<GossipOptions, keyof GossipPorts>({
   name: 'gossip',
@@ -37,49 +40,50 @@ export const gossip: Strategy = defineStrategy<GossipOptions, keyof GossipPorts>
   ports: ['clock', 'random', 'datagrams', 'cipher', 'self', 'log'],
   options: {
     port: whole(45_892, 1, 65_535, 'UDP port, the same on all nodes'),
-    address: optionalText('where heartbeats are sent', `${multicastAddress}; with \`broadcast\`, ${broadcastAddress}`),
+    address: optionalText('where heartbeats are sent: a multicast group of IPv4 or IPv6 (`ff02::…` with `interface`), or with `broadcast` an address of IPv4', `${multicastAddress}; with \`broadcast\`, ${broadcastAddress}`),
     broadcast: boolean(false, 'the address is one for broadcast'),
     ttl: whole(1, 1, 255, 'how many networks a multicast may cross'),
-    interface: optionalText('name or IPv4 address of the interface to use', "the system's choice; 127.0.0.1 for a node on loopback"),
+    interface: optionalText('name or address of the interface to use', "the system's choice; 127.0.0.1 for a node on loopback"),
     secret: keys('a key (`troupe keygen`), or a list of which the first encrypts and all decrypt: heartbeats are encrypted and authenticated, and none counts twice', "the cluster's keys (`gossip.encrypt`); without these heartbeats are plain"),
     group: textOr('default', 'heartbeats of other groups are not heeded'),
     heartbeatMinMs: milliseconds(1000, 'shortest time between two heartbeats', 50),
     heartbeatMaxMs: milliseconds(5000, 'longest time between two heartbeats; a node that was not heard for five times as long counts as gone', 50),
     clockSkewMaxMs: milliseconds(30_000, 'heartbeats whose time differs by more from ours do not count: they may be old ones that somebody recorded', 1000),
   },
-  contradiction: ({ heartbeatMinMs, heartbeatMaxMs }) => (heartbeatMinMs > heartbeatMaxMs ? { option: 'heartbeatMinMs', message: `is ${heartbeatMinMs}, above heartbeatMaxMs, which is ${heartbeatMaxMs}` } : undefined),
+  contradiction: ({ heartbeatMinMs, heartbeatMaxMs, address, broadcast }) => {
+    if (heartbeatMinMs > heartbeatMaxMs) return { option: 'heartbeatMinMs', message: `is ${heartbeatMinMs}, above heartbeatMaxMs, which is ${heartbeatMaxMs}` };
+    if (address === undefined) return undefined;
+    if (broadcast) return /^\d+(\.\d+){3}$/.test(address) ? undefined : { option: 'address', message: `'${address.slice(0, 80)}' is no IPv4 address, and only these have broadcast` };
+    return /^(22[4-9]|23\d)(\.\d+){3}$|^ff[0-9a-f]{2}:[0-9a-f:.]*$/i.test(address) ? undefined : { option: 'address', message: `'${address.slice(0, 80)}' is no multicast group: these are 224.0.0.0 to 239.255.255.255, and ff00::/8` };
+  },
   start: (options, ports, sink) => new GossipSource(options, ports, sink),
 });
 
 class GossipSource implements Source {
   readonly #options: GossipOptions;
   readonly #ports: GossipPorts;
-  readonly #sink: Sink;
   readonly #target: Address;
   readonly #instance: string;
   readonly #heard: HeardHosts;
+  readonly #ear: NetworkEar;
+  readonly #gate = new FloodGate();
   readonly #warned = new Set<string>();
   #counter = 0;
   #socket: DatagramSocket | undefined;
   #opening: Promise<void> | undefined;
   #timer: Timer | undefined;
   #answer: Timer | undefined;
-  /** When our own heartbeat last came back: the proof that the network carries them. */
-  #echoAt = -Infinity;
-  #openedAt = 0;
-  #told: string | undefined = '';
-  /** The source was last told to be away. */
-  #outage = false;
+  #answeredAt = -Infinity;
   #stopping: Promise<void> | undefined;
 
   constructor(options: GossipOptions, ports: GossipPorts, sink: Sink) {
     const { clock, random } = ports;
     this.#options = options;
     this.#ports = ports;
-    this.#sink = sink;
     this.#target = { host: options.address ?? (options.broadcast ? broadcastAddress : multicastAddress), port: options.port };
     this.#instance = random.uint32().toString(16).padStart(8, '0') + random.uint32().toString(16).padStart(8, '0');
     this.#heard = new HeardHosts({ lossMs: options.heartbeatMaxMs * 5, rememberMs: Math.max(options.heartbeatMaxMs * 5, options.clockSkewMaxMs * 2) });
+    this.#ear = new NetworkEar({ clock, sink, heard: this.#heard, target: this.#target, deafMs: options.heartbeatMaxMs * 2.5 });
     this.#timer = clock.at(clock.now(), () => this.#beat());
   }
 
@@ -102,29 +106,28 @@ class GossipSource implements Source {
   }
 
   async #tend(): Promise<void> {
-    const now = this.#ports.clock.now();
-    if (this.#socket !== undefined && now - Math.max(this.#echoAt, this.#openedAt) > this.#deafMs) {
-      this.#fail(new TroupeError('DISCOVERY_SILENT', `what is sent to ${formatAddress(this.#target)} does not come back: this network does not carry it, or the interface is down`, { target: formatAddress(this.#target) }));
+    if (this.#socket !== undefined && this.#ear.isDeaf) {
+      this.#ear.failDeaf();
       // The interface may have come back with the group forgotten.
       await this.#close();
     }
     if (this.#socket === undefined) await this.#open();
     if (this.#stopping !== undefined) return;
     this.#send(HeartbeatKind.here);
-    this.#tell();
+    this.#ear.tell();
   }
 
   async #open(): Promise<void> {
     const { broadcast, port, ttl } = this.#options;
-    const named = this.#options.interface ?? (this.#ports.self.address.host.startsWith('127.') ? '127.0.0.1' : undefined);
+    const { host } = this.#target;
     try {
-      this.#socket = await this.#ports.datagrams.bind({ host: '0.0.0.0', port }, (packet) => this.#receive(packet), {
+      this.#socket = await this.#ports.datagrams.bind({ host: host.includes(':') ? '::' : '0.0.0.0', port }, (packet, from) => this.#receive(packet, from), {
         shared: true,
-        ...(broadcast ? { broadcast: true } : { group: this.#target.host, ttl, ...(named === undefined ? {} : { interface: named }) }),
+        ...(broadcast ? { broadcast: true } : { group: host, ttl, ...interfaceFor(this.#options.interface, this.#ports.self.address) }),
       });
-      this.#openedAt = this.#ports.clock.now();
+      this.#ear.opened();
     } catch (error) {
-      this.#fail(error);
+      this.#ear.fail(error);
     }
   }
 
@@ -138,70 +141,43 @@ class GossipSource implements Source {
     return this.#options.secret ?? this.#ports.self.keys;
   }
 
-  get #deafMs(): number {
-    return this.#options.heartbeatMaxMs * 2.5;
-  }
-
-  #fail(error: unknown): void {
-    this.#outage = true;
-    this.#sink.failed(error);
-  }
-
   #send(kind: HeartbeatKind): void {
     const { clock, cipher, self } = this.#ports;
     const heartbeat: Heartbeat = { kind, instance: this.#instance, wallTime: clock.wallTime(), counter: ++this.#counter, group: this.#options.group, address: self.address };
     this.#socket?.send(encodeHeartbeat(heartbeat, cipher, this.#keys), this.#target);
   }
 
-  #receive(packet: Uint8Array): void {
+  #receive(packet: Uint8Array, from: Address): void {
     const { clock, cipher } = this.#ports;
+    const now = clock.now();
+    if (!this.#gate.admits(from.host, now)) return this.#warnOnce('flood', `so many packets of ${from.host} cannot be opened that not all are looked at`);
     const heartbeat = decodeHeartbeat(packet, cipher, this.#keys);
     if (typeof heartbeat === 'string') {
+      this.#gate.refused(from.host, now);
       if (heartbeat === 'key') this.#warnOnce('key', 'heartbeats with another key, or with none, do not count');
       return;
     }
     if (heartbeat.group !== this.#options.group) return;
-    const now = clock.now();
-    if (heartbeat.instance === this.#instance) return this.#heardOurselves(now);
+    if (heartbeat.instance === this.#instance) return this.#ear.heardOurselves();
     const skewMs = heartbeat.wallTime - clock.wallTime();
     if (Math.abs(skewMs) > this.#options.clockSkewMaxMs) return this.#warnOnce('skew', `a heartbeat of ${formatAddress(heartbeat.address)} does not count: its time differs from ours by ${Math.round(skewMs / 1000)} s; set the clocks`);
     const result = this.#heard.hear(heartbeat.instance, heartbeat.address, heartbeat.counter, heartbeat.kind === HeartbeatKind.bye, now);
     if (result === 'replay') return;
     if (result === 'full') return this.#warnOnce('full', 'too many nodes are heard: further ones do not count');
     if (result === 'new') this.#answerSoon(now);
-    if (result === 'new' || heartbeat.kind === HeartbeatKind.bye) this.#tell();
-  }
-
-  #heardOurselves(now: number): void {
-    const silentMs = now - this.#echoAt;
-    // Those who were there when the network was last heard are not to blame for the silence since.
-    if (silentMs > this.#deafMs) this.#heard.excuse(this.#echoAt, now);
-    this.#echoAt = now;
-    if (!this.#outage) return;
-    this.#outage = false;
-    this.#told = undefined;
-    this.#tell();
+    if (result === 'new' || heartbeat.kind === HeartbeatKind.bye) this.#ear.tell();
   }
 
   /** A newcomer should not have to wait for our next heartbeat. */
   #answerSoon(now: number): void {
     if (this.#answer !== undefined || this.#stopping !== undefined) return;
     const spreadMs = Math.min(answerSpreadMaxMs, answerSpreadMs * this.#heard.present(now).length);
-    this.#answer = this.#ports.clock.at(now + this.#ports.random.float() * spreadMs, () => {
+    const at = Math.max(now + this.#ports.random.float() * spreadMs, this.#answeredAt + answerPauseMs);
+    this.#answer = this.#ports.clock.at(at, () => {
       this.#answer = undefined;
+      this.#answeredAt = at;
       this.#send(HeartbeatKind.here);
     });
-  }
-
-  #tell(): void {
-    // While nothing can be heard, silence says nothing about the others.
-    if (this.#outage) return;
-    // As of the last time that we heard at all.
-    const hosts = this.#heard.present(Math.max(this.#echoAt, this.#openedAt));
-    const text = hosts.map(formatAddress).sort().join(' ');
-    if (text === this.#told) return;
-    this.#told = text;
-    this.#sink.found(hosts);
   }
 
   #warnOnce(kind: string, message: string): void {

@@ -1,11 +1,12 @@
-import { TroupeError } from '../base/errors.ts';
 import type { Address } from '../ports/address.ts';
 import { formatAddress } from '../ports/address.ts';
 import type { Timer } from '../ports/clock.ts';
 import type { DatagramSocket } from '../ports/datagrams.ts';
+import { canonicalHost } from './canonical-host.ts';
 import { HeardHosts } from './heard-hosts.ts';
 import { decodeDns, encodeDns, RecordType } from './mdns-packet.ts';
 import type { DnsMessage, DnsRecord } from './mdns-packet.ts';
+import { interfaceFor, NetworkEar } from './network-ear.ts';
 import { milliseconds, optionalText, text } from './options.ts';
 import type { DiscoveryPorts, Sink, Source, Strategy } from './strategy.ts';
 import { defineStrategy } from './strategy.ts';
@@ -48,9 +49,9 @@ export const mdns: Strategy = defineStrategy<MdnsOptions, keyof MdnsPorts>({
 class MdnsSource implements Source {
   readonly #options: MdnsOptions;
   readonly #ports: MdnsPorts;
-  readonly #sink: Sink;
   readonly #service: readonly string[];
   readonly #heard: HeardHosts;
+  readonly #ear: NetworkEar;
   /** Hears the others' questions, and answers them. */
   #responder: DatagramSocket | undefined;
   /** Asks, and gets the answers that are for us alone. */
@@ -61,18 +62,13 @@ class MdnsSource implements Source {
   #polls = 0;
   #counter = 0;
   #questionId = 0;
-  #echoAt = -Infinity;
-  #openedAt = 0;
-  /** The source was last told to be away. */
-  #outage = false;
-  #told: string | undefined = '';
 
   constructor(options: MdnsOptions, ports: MdnsPorts, sink: Sink) {
     this.#options = options;
     this.#ports = ports;
-    this.#sink = sink;
     this.#service = [`_serf_${options.service}`, '_tcp', 'local'];
     this.#heard = new HeardHosts({ lossMs: options.pollMs * (lostAfterPolls + 0.5), rememberMs: options.pollMs * (lostAfterPolls + 0.5) });
+    this.#ear = new NetworkEar({ clock: ports.clock, sink, heard: this.#heard, target: group, deafMs: options.pollMs * 1.5 });
     this.#timer = ports.clock.at(ports.clock.now(), () => this.#poll());
   }
 
@@ -93,30 +89,28 @@ class MdnsSource implements Source {
   }
 
   async #tend(): Promise<void> {
-    const now = this.#ports.clock.now();
-    if (this.#asker !== undefined && now - Math.max(this.#echoAt, this.#openedAt) > this.#deafMs) {
-      this.#fail(new TroupeError('DISCOVERY_SILENT', `what is sent to ${formatAddress(group)} does not come back: this network does not carry it, or the interface is down`, { target: formatAddress(group) }));
+    if (this.#asker !== undefined && this.#ear.isDeaf) {
+      this.#ear.failDeaf();
       await this.#close();
     }
     if (this.#asker === undefined) await this.#open();
     if (this.#stopping !== undefined) return;
     this.#questionId = 1 + this.#ports.random.below(0xffff);
     this.#asker?.send(encodeDns({ id: this.#questionId, isAnswer: false, questions: [{ name: this.#service, type: RecordType.PTR, unicast: false }], records: [] }), group);
-    this.#tell();
+    this.#ear.tell();
   }
 
   async #open(): Promise<void> {
-    const named = this.#options.interface ?? (this.#ports.self.address.host.startsWith('127.') ? '127.0.0.1' : undefined);
-    const via = named === undefined ? {} : { interface: named };
+    const via = interfaceFor(this.#options.interface, this.#ports.self.address);
     const onPacket = (packet: Uint8Array, from: Address): void => this.#receive(packet, from);
     try {
       // RFC 6762, 11: packets of mDNS are sent with 255, so that whoever checks sees that they crossed no router.
       this.#responder = await this.#ports.datagrams.bind({ host: '0.0.0.0', port: group.port }, onPacket, { shared: true, group: group.host, ttl: 255, ...via });
       this.#asker = await this.#ports.datagrams.bind({ host: '0.0.0.0', port: 0 }, onPacket, { ttl: 255, ...via });
-      this.#openedAt = this.#ports.clock.now();
+      this.#ear.opened();
     } catch (error) {
       await this.#close();
-      this.#fail(error);
+      this.#ear.fail(error);
     }
   }
 
@@ -124,15 +118,6 @@ class MdnsSource implements Source {
     const sockets = [this.#responder, this.#asker];
     this.#responder = this.#asker = undefined;
     for (const socket of sockets) await socket?.close();
-  }
-
-  get #deafMs(): number {
-    return this.#options.pollMs * 1.5;
-  }
-
-  #fail(error: unknown): void {
-    this.#outage = true;
-    this.#sink.failed(error);
   }
 
   #receive(packet: Uint8Array, from: Address): void {
@@ -144,20 +129,8 @@ class MdnsSource implements Source {
 
   #receiveQuestion(message: DnsMessage, from: Address): void {
     if (!message.questions.some((each) => sameName(each.name, this.#service) && (each.type === RecordType.PTR || each.type === RecordType.ANY))) return;
-    if (message.id === this.#questionId && from.port === this.#asker?.address.port) this.#heardOurselves();
+    if (message.id === this.#questionId && from.port === this.#asker?.address.port) this.#ear.heardOurselves();
     this.#responder?.send(encodeDns(this.#answer(message.id)), from);
-  }
-
-  #heardOurselves(): void {
-    const now = this.#ports.clock.now();
-    const silentMs = now - this.#echoAt;
-    // Those who were there when the network was last heard are not to blame for the silence since.
-    if (silentMs > this.#deafMs) this.#heard.excuse(this.#echoAt, now);
-    this.#echoAt = now;
-    if (!this.#outage) return;
-    this.#outage = false;
-    this.#told = undefined;
-    this.#tell();
   }
 
   #receiveAnswer(message: DnsMessage, from: Address): void {
@@ -167,7 +140,7 @@ class MdnsSource implements Source {
       // Answers carry no numbers; what is replayed here is believed. The join that follows asks for the key.
       this.#heard.hear(`${name} ${formatAddress(address)}`, address, ++this.#counter, gone, now);
     }
-    this.#tell();
+    this.#ear.tell();
   }
 
   #answer(id: number): DnsMessage {
@@ -186,16 +159,6 @@ class MdnsSource implements Source {
       ],
     };
   }
-
-  #tell(): void {
-    if (this.#outage) return;
-    // As of the last time that we heard at all.
-    const hosts = this.#heard.present(Math.max(this.#echoAt, this.#openedAt));
-    const told = hosts.map(formatAddress).sort().join(' ');
-    if (told === this.#told) return;
-    this.#told = told;
-    this.#sink.found(hosts);
-  }
 }
 
 /** The instances of a service that a message names with their ports and addresses. */
@@ -205,11 +168,19 @@ export function servicesIn(message: DnsMessage, service: readonly string[], send
   return pointers.flatMap(({ target }) => {
     const record = ofType('SRV').find((each) => sameName(each.name, target));
     if (record === undefined || record.port === 0) return [];
-    const known = ofType('A', 'AAAA').find((each) => sameName(each.name, record.target))?.address;
-    // An agent that is bound to all addresses does not know which one we reach it by; its packet shows it.
-    const host = known === undefined || known === '0.0.0.0' ? sender : known;
+    const host = likeliest(ofType('A', 'AAAA').filter((each) => sameName(each.name, record.target)).map((each) => each.address), sender);
     return [{ name: target.join('.').toLowerCase(), address: { host, port: record.port }, gone: record.ttlSeconds === 0 }];
   });
+}
+
+/**
+ * A host may have many addresses, of containers and of tunnels among them: the one that the packet came from is reached for
+ * certain. Else IPv4 before IPv6; addresses of one link are of no use without the link's name. An agent that is bound to all
+ * addresses does not know which one we reach it by; its packet shows it.
+ */
+function likeliest(addresses: readonly string[], sender: string): string {
+  const usable = addresses.filter((each) => each !== '0.0.0.0' && !/^(0:){7}0$|^fe[89ab]/i.test(each));
+  return usable.find((each) => canonicalHost(each) === canonicalHost(sender)) ?? usable.find((each) => !each.includes(':')) ?? usable[0] ?? sender;
 }
 
 /** Letters count the same in both cases (RFC 6762, 16). */

@@ -34,7 +34,7 @@ export class UdpDatagrams implements Datagrams {
       });
     });
     try {
-      spread(socket, options);
+      spread(socket, options, v6);
     } catch (error) {
       socket.close();
       throw error instanceof TroupeError ? error : bindError(`join the group ${options.group ?? ''} at`, address, error);
@@ -44,9 +44,9 @@ export class UdpDatagrams implements Datagrams {
 }
 
 /** Makes the socket one for many. */
-function spread(socket: dgram.Socket, { broadcast, group, interface: named, ttl }: DatagramOptions): void {
+function spread(socket: dgram.Socket, { broadcast, group, interface: named, ttl }: DatagramOptions, v6: boolean): void {
   if (broadcast === true) socket.setBroadcast(true);
-  const local = named === undefined ? undefined : interfaceAddress(named);
+  const local = named === undefined ? undefined : v6 ? `::%${interfaceName(named)}` : interfaceAddress(named);
   if (group !== undefined) socket.addMembership(group, local);
   if (local !== undefined) socket.setMulticastInterface(local);
   if (group === undefined && local === undefined && ttl === undefined) return;
@@ -60,6 +60,14 @@ function interfaceAddress(named: string): string {
   if (found !== undefined) return found;
   const known = [...new Set(interfaceAddresses().filter((each) => !each.v6).map((each) => each.interfaceName))];
   throw new TroupeError('ADDRESS_NOT_AVAILABLE', `there is no interface '${named}' with an IPv4 address on this host; there is ${known.join(', ') || 'none'}`, { interface: named });
+}
+
+/** IPv6 knows interfaces by name; one of their addresses will do as well. */
+function interfaceName(named: string): string {
+  const found = interfaceAddresses().find((each) => each.interfaceName === named || each.host === named);
+  if (found !== undefined) return found.interfaceName;
+  const known = [...new Set(interfaceAddresses().map((each) => each.interfaceName))];
+  throw new TroupeError('ADDRESS_NOT_AVAILABLE', `there is no interface '${named}' on this host; there is ${known.join(', ') || 'none'}`, { interface: named });
 }
 
 class UdpSocket implements DatagramSocket {

@@ -1,10 +1,13 @@
 import { execFileSync } from 'node:child_process';
+import { existsSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { buildIfStale } from '../cli/program.ts';
 import { serfInstalled } from '../mixed/serf-agent.ts';
 import { poll } from '../poll.ts';
 import { Daemon, installed } from './support/daemon.ts';
 import { MemberProcess } from './support/member-process.ts';
+import { temporaryDirectory } from './support/ports.ts';
 
 /** Two hosts on one wire: network namespaces of this machine. */
 const left = `trl${process.pid}`;
@@ -31,6 +34,7 @@ function permitted(): boolean {
 }
 
 const isPermitted = permitted();
+const avahiInstalled = isPermitted && [['/usr/sbin/avahi-daemon', 'avahi-daemon'], ['/usr/bin/avahi-browse', 'avahi-utils'], ['/usr/bin/dbus-daemon', 'dbus']].every(([path, name]) => installed(path as string, name as string));
 
 describe.skipIf(!isPermitted)('two hosts on one network', () => {
   const ends: (() => Promise<void>)[] = [];
@@ -42,6 +46,7 @@ describe.skipIf(!isPermitted)('two hosts on one network', () => {
       ip('-n', name, 'link', 'set', 'lo', 'up');
       // Serf's first question fails while the system still makes sure that nobody else has its IPv6 address.
       ip('netns', 'exec', name, 'sh', '-c', `echo 0 > /proc/sys/net/ipv6/conf/${wire}/accept_dad`);
+      ip('-n', name, 'addr', 'add', `fd77::${host.slice(-1)}/64`, 'dev', wire, 'nodad');
       ip('-n', name, 'link', 'set', wire, 'up');
       ip('-n', name, 'route', 'add', 'default', 'dev', wire);
     }
@@ -53,8 +58,8 @@ describe.skipIf(!isPermitted)('two hosts on one network', () => {
     for (const name of [left, right]) ip('netns', 'del', name);
   });
 
-  function member(namespace: string, name: string, discovery: Readonly<Record<string, unknown>>, port: number = 7946): MemberProcess {
-    const started = new MemberProcess([{ pool: 'p', name, bind: `${namespace === left ? '10.77.0.1' : '10.77.0.2'}:${port}`, discovery: { home: discovery } }], namespace);
+  function member(namespace: string, name: string, discovery: Readonly<Record<string, unknown>>, port: number = 7946, v6: boolean = false): MemberProcess {
+    const started = new MemberProcess([{ pool: 'p', name, bind: `${v6 ? `[fd77::${namespace === left ? 1 : 2}]` : `10.77.0.${namespace === left ? 1 : 2}`}:${port}`, discovery: { home: discovery } }], namespace);
     ends.push(() => started.kill());
     return started;
   }
@@ -91,6 +96,46 @@ describe.skipIf(!isPermitted)('two hosts on one network', () => {
     const again = member(right, 'two', of(right));
     await sees(one, 'one', 'two');
     await sees(again, 'one', 'two');
+  });
+
+  test('gossip finds by multicast over IPv6', async () => {
+    const of = (namespace: string): Readonly<Record<string, unknown>> => ({ strategy: 'gossip', secret: 'T9jncgl9mbLus+baTTa7q7nPSUrXwbDi2dhbtqir37s=', address: 'ff02::7946', interface: wires[namespace] });
+    const one = member(left, 'one', of(left), 7946, true);
+    const two = member(right, 'two', of(right), 7946, true);
+    await sees(one, 'one', 'two');
+    await sees(two, 'one', 'two');
+    await two.kill();
+    await sees(one, 'one');
+  });
+
+  test.skipIf(!avahiInstalled)('mdns finds what avahi publishes, and is found by whoever browses with avahi', async () => {
+    const directory = temporaryDirectory();
+    ends.push(async () => rmSync(directory, { recursive: true, force: true }));
+    const bus = `unix:path=${directory}/bus`;
+    writeFileSync(join(directory, 'bus.conf'), `<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN" "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+      <busconfig><type>custom</type><listen>${bus}</listen><auth>EXTERNAL</auth>
+      <policy context="default"><allow send_destination="*"/><allow send_requested_reply="true"/><allow receive_sender="*"/><allow own="*"/><allow user="*"/></policy></busconfig>`);
+    writeFileSync(join(directory, 'avahi.conf'), `[server]\nhost-name=trh${process.pid}\nallow-interfaces=${wires[right]}\n`);
+    const environment = { ...process.env, DBUS_SYSTEM_BUS_ADDRESS: bus, LC_ALL: 'C' };
+    const run = (...command: string[]): Daemon => {
+      const daemon = new Daemon('ip', ['netns', 'exec', right, ...command], environment);
+      ends.unshift(() => daemon.end('SIGTERM'));
+      return daemon;
+    };
+    const busDaemon = run('dbus-daemon', `--config-file=${directory}/bus.conf`, '--nofork', '--nopidfile');
+    await poll(() => expect(existsSync(join(directory, 'bus')), busDaemon.output).toBe(true));
+    const avahi = run('avahi-daemon', '-f', join(directory, 'avahi.conf'), '--no-drop-root', '--no-chroot', '--no-rlimits');
+    await poll(() => expect(avahi.output).toContain('Server startup complete'), 20_000);
+
+    const one = member(left, 'one', { strategy: 'mdns', service: 'home', interface: wires[left], pollMs: 500 });
+    const browser = run('avahi-browse', '--resolve', '--parsable', '_serf_home._tcp');
+    await poll(() => expect(browser.output).toContain(`=;${wires[right]};IPv4;one;_serf_home._tcp;local;one.local;10.77.0.1;7946;"Serf 'home' cluster"`), 20_000);
+
+    // A member that has no discovery of its own, on another host: avahi tells of it.
+    const two = member(right, 'two', { strategy: 'static', hosts: ['10.77.0.2:7946'] });
+    run('avahi-publish-service', 'two', '_serf_home._tcp', '7946', "Serf 'home' cluster");
+    await sees(one, 'one', 'two');
+    await sees(two, 'one', 'two');
   });
 
   test('an interface that goes away and comes back is used again', async () => {

@@ -120,6 +120,12 @@ describe('multicast DNS messages', () => {
     expect(servicesIn(answer, service.map((label) => label.toUpperCase()), '9.9.9.9')).toEqual([{ name: 'a.b._serf_home._tcp.local', address: { host: '10.0.0.2', port: 7946 }, gone: false }]);
     const without = { ...answer, records: answer.records.filter((record) => record.type !== 'A' && record.type !== 'AAAA') };
     expect(servicesIn(without, service, '9.9.9.9')[0]?.address.host).toBe('9.9.9.9');
+    // As avahi answers: with all addresses of its host, those of one link among them.
+    const others = (...addresses: string[]): DnsMessage => ({ ...without, records: [...without.records, ...addresses.map((address) => ({ name: ['host', 'local'], ttlSeconds: 120, type: address.includes(':') ? ('AAAA' as const) : ('A' as const), address }))] });
+    expect(servicesIn(others('fe80:0:0:0:1:2:3:4', '10.78.0.2'), service, '10.9.9.9')[0]?.address.host).toBe('10.78.0.2');
+    expect(servicesIn(others('172.17.0.1', '10.78.0.2'), service, '10.78.0.2')[0]?.address.host).toBe('10.78.0.2');
+    expect(servicesIn(others('fe80:0:0:0:1:2:3:4'), service, '10.9.9.9')[0]?.address.host).toBe('10.9.9.9');
+    expect(servicesIn(others('0:0:0:0:0:0:0:0', 'fd00:0:0:0:0:0:0:2'), service, '10.9.9.9')[0]?.address.host).toBe('fd00:0:0:0:0:0:0:2');
     expect(servicesIn(answer, ['_serf_other', '_tcp', 'local'], '9.9.9.9')).toEqual([]);
   });
 
