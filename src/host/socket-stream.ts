@@ -15,12 +15,18 @@ const gatherMaxBytes = 8 * 1024;
 const dirtyCountMax = 256;
 
 const slabs = new SlabPool();
-const dirty: SocketStream[] = [];
+/** Streams that wait for the turn's end. The list keeps its size: one that is cut to nothing is allocated anew each turn. */
+const dirty: (SocketStream | undefined)[] = [];
+let dirtyCount = 0;
 
 function flushDirty(): void {
+  const count = dirtyCount;
+  dirtyCount = 0;
   // Flushing runs no user code, so the list does not grow meanwhile.
-  for (const stream of dirty) stream.flush();
-  dirty.length = 0;
+  for (let i = 0; i < count; i++) {
+    (dirty[i] as SocketStream).flush();
+    dirty[i] = undefined;
+  }
 }
 
 /**
@@ -130,6 +136,23 @@ export class SocketStream implements Stream {
     this.#dirty = false;
     const socket = this.#socket;
     if (this.#destroyed || this.#closed || socket === undefined) return;
+    if (this.#queue.length === 0) this.#writeSlab(socket);
+    else this.#writeQueue(socket);
+    if (this.#endWanted) socket.end();
+  }
+
+  /** The usual case: all of the turn is in one slab. */
+  #writeSlab(socket: net.Socket): void {
+    const slab = this.#slab;
+    if (slab === undefined) return;
+    const bytes = slab.subarray(0, this.#slabUsed);
+    this.#slabsInFlight.push(slab);
+    this.#slab = undefined;
+    this.#slabUsed = 0;
+    socket.write(bytes, this.#onWritten);
+  }
+
+  #writeQueue(socket: net.Socket): void {
     this.#sealSlab();
     const queue = this.#queue;
     if (queue.length > 1) socket.cork();
@@ -137,7 +160,6 @@ export class SocketStream implements Stream {
     if (queue.length > 1) socket.uncork();
     queue.length = 0;
     this.#queuedBytes = 0;
-    if (this.#endWanted) socket.end();
   }
 
   readonly #onWritten = (error?: Error | null): void => {
@@ -170,9 +192,9 @@ export class SocketStream implements Stream {
   #markDirty(): void {
     if (this.#dirty) return;
     this.#dirty = true;
-    dirty.push(this);
-    if (dirty.length === 1) afterEndOfTurn(flushDirty);
-    else if (dirty.length >= dirtyCountMax) flushDirty();
+    dirty[dirtyCount++] = this;
+    if (dirtyCount === 1) afterEndOfTurn(flushDirty);
+    else if (dirtyCount >= dirtyCountMax) flushDirty();
   }
 
   #peerEnded(): void {

@@ -5,7 +5,7 @@ import type { Clock } from '../ports/clock.ts';
 import { KeyspaceClient } from './keyspace-client.ts';
 import type { AppConfig, Keyspace } from './node-types.ts';
 import type { ProcessBoard } from './ps.ts';
-import { KeyspaceRouter } from './router.ts';
+import { KeyspaceRouter } from './keyspace-router.ts';
 import type { Requests } from './router.ts';
 import { keyspaceStats } from './status.ts';
 import type { StoreHost } from './store-host.ts';

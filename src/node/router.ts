@@ -4,18 +4,18 @@
  * so that it takes effect once. The caller sees a pause, not an error.
  */
 import type { KeyspaceEntry } from '../core/control/map.ts';
-import { copyBytes } from '../base/copy-bytes.ts';
-import type { ExecuteSink } from '../core/replica/sinks.ts';
+import { NumberMap } from '../base/number-map.ts';
 import { partitionOf } from '../core/store/hash.ts';
-import { Op, Status, StoreReply, StoreRequest } from '../core/store/request.ts';
-import type { ReplySink, StoreRouter } from '../core/store/request.ts';
+import { Op, Status, StoreReply } from '../core/store/request.ts';
+import type { ReplySink, StoreRequest } from '../core/store/request.ts';
 import { FrameReader } from '../core/wire/frame-reader.ts';
 import type { Clock, Timer } from '../ports/clock.ts';
 import type { Peers } from './peers.ts';
-import { fillDigits, movedStatus, readReply, writeRequest } from './request-frames.ts';
+import { PendingRequest } from './pending-request.ts';
+import type { RequestKeeper } from './pending-request.ts';
+import { movedStatus, readReply, writeRequest } from './request-frames.ts';
 import type { RequestHead } from './request-frames.ts';
 import type { StoreHost } from './store-host.ts';
-import { maxValueBytes } from './store-host.ts';
 
 const pendingMax = 100_000;
 const pendingBytesMax = 256 << 20;
@@ -39,13 +39,16 @@ export interface RouterSurroundings {
 }
 
 /** All requests of this node that have no answer yet, whichever keyspace they are for. */
-export class Requests {
+export class Requests implements RequestKeeper {
   readonly #store: StoreHost;
   readonly #peers: Peers;
   readonly #clock: Clock;
   readonly #around: RouterSurroundings;
   readonly #timeoutMs: number;
-  readonly #pending = new Map<number, PendingRequest>();
+  readonly #pending = new NumberMap<PendingRequest>();
+  /** The ends of the list of all of them, by age. */
+  #oldest: PendingRequest | undefined;
+  #newest: PendingRequest | undefined;
   /** Those of them that no node has at the moment. */
   readonly #homeless = new Set<PendingRequest>();
   #pendingBytes = 0;
@@ -94,9 +97,7 @@ export class Requests {
       return;
     }
     pending.keep(request);
-    this.#pending.set(pending.id, pending);
-    this.#pendingBytes += pending.bytes;
-    if (this.#timer === undefined) this.#armSweep();
+    this.#keep(pending);
     if (pending.target === undefined) this.#dispatch(pending);
   }
 
@@ -119,20 +120,34 @@ export class Requests {
     return true;
   }
 
+  #keep(pending: PendingRequest): void {
+    this.#pending.set(pending.id, pending);
+    this.#pendingBytes += pending.bytes;
+    pending.isKept = true;
+    pending.older = this.#newest;
+    if (this.#newest === undefined) this.#oldest = pending;
+    else this.#newest.newer = pending;
+    this.#newest = pending;
+    // Nobody looks after requests while there are none: an idle node sleeps.
+    this.#timer ??= this.#clock.at(this.#clock.now() + sweepMs, () => this.#sweep());
+  }
+
   #dispatch(pending: PendingRequest): void {
     const entry = this.#store.partition(pending.keyspace, pending.partition);
     pending.target = undefined;
-    this.#homeless.add(pending);
-    if (entry?.primary === undefined) return;
     const request = pending.request as StoreRequest;
-    if (entry.primary === this.#around.self) {
+    if (entry?.primary === this.#around.self) {
       this.#tryLocal(pending, request);
-      if (pending.target !== undefined || pending.done) this.#homeless.delete(pending);
+      if (pending.target === undefined && !pending.done) this.#addHomeless(pending);
+      else this.#removeHomeless(pending);
       return;
     }
-    const writer = this.#peers.writer(entry.primary);
-    if (writer === undefined) return;
-    this.#homeless.delete(pending);
+    const writer = entry?.primary === undefined ? undefined : this.#peers.writer(entry.primary);
+    if (entry?.primary === undefined || writer === undefined) {
+      this.#addHomeless(pending);
+      return;
+    }
+    this.#removeHomeless(pending);
     pending.target = entry.primary;
     const now = this.#clock.now();
     const head = this.#head;
@@ -168,44 +183,69 @@ export class Requests {
     pending.reply(this.#reply);
   }
 
-  /** Called by a pending request that has its answer. */
   settled(pending: PendingRequest): void {
-    this.#homeless.delete(pending);
-    if (this.#pending.delete(pending.id)) this.#pendingBytes -= pending.bytes;
+    this.#removeHomeless(pending);
+    if (!pending.isKept) return;
+    this.#pending.delete(pending.id);
+    this.#pendingBytes -= pending.bytes;
+    pending.isKept = false;
+    const { older, newer } = pending;
+    if (older === undefined) this.#oldest = newer;
+    else older.newer = newer;
+    if (newer === undefined) this.#newest = older;
+    else newer.older = older;
+    // What is settled must not keep others alive, nor be kept alive by them.
+    pending.older = undefined;
+    pending.newer = undefined;
   }
 
-  /** Called by a pending request whose primary gave it back. */
   homeless(pending: PendingRequest): void {
     pending.target = undefined;
     pending.notBefore = this.#clock.now() + askAgainMs;
+    this.#addHomeless(pending);
+  }
+
+  // The set is touched only where it must be: nearly every request goes straight to where it belongs.
+
+  #addHomeless(pending: PendingRequest): void {
+    if (pending.isHomeless) return;
+    pending.isHomeless = true;
     this.#homeless.add(pending);
+  }
+
+  #removeHomeless(pending: PendingRequest): void {
+    if (!pending.isHomeless) return;
+    pending.isHomeless = false;
+    this.#homeless.delete(pending);
+  }
+
+  /** All of them, the oldest first; in a list of its own, because what is done with one may end others. */
+  #all(): PendingRequest[] {
+    const all: PendingRequest[] = [];
+    for (let pending = this.#oldest; pending !== undefined; pending = pending.newer) all.push(pending);
+    return all;
   }
 
   /** The map changed, or a copy here began to serve, or a connection was made: whoever waits for that goes on. */
   lookAgain(): void {
-    if (this.#pending.size === 0) return;
-    for (const pending of this.#pending.values()) {
+    for (const pending of this.#all()) {
+      if (pending.done) continue;
       const primary = this.#store.partition(pending.keyspace, pending.partition)?.primary;
-      if (pending.target === undefined ? primary !== undefined : primary !== undefined && primary !== pending.target) this.#dispatch(pending);
+      if (primary !== undefined && primary !== pending.target) this.#dispatch(pending);
     }
   }
 
   /** The node has made a new connection to this one: answers may have been lost with the old one. */
   reconnectedFrom(name: string): void {
-    for (const pending of this.#pending.values()) if (pending.target === name) this.#dispatch(pending);
+    for (const pending of this.#all()) if (!pending.done && pending.target === name) this.#dispatch(pending);
   }
 
   disconnected(name: string): void {
-    for (const pending of this.#pending.values()) {
+    for (let pending = this.#oldest; pending !== undefined; pending = pending.newer) {
       if (pending.target !== name) continue;
       pending.target = undefined;
-      this.#homeless.add(pending);
+      this.#addHomeless(pending);
     }
-  }
-
-  /** Only while requests wait: an idle node should sleep. */
-  #armSweep(): void {
-    this.#timer = this.#clock.at(this.#clock.now() + sweepMs, () => this.#sweep());
   }
 
   #sweep(): void {
@@ -213,15 +253,17 @@ export class Requests {
     if (this.#closed) return;
     const now = this.#clock.now();
     for (const pending of this.#homeless) if (now >= pending.notBefore) this.#dispatch(pending);
-    if (++this.#sweeps % expireEverySweeps === 0) {
-      // The oldest come first.
-      for (const pending of this.#pending.values()) {
-        if (now - pending.startedAt >= this.#timeoutMs) this.#expire(pending);
-        else if (now - pending.startedAt < resendAfterMs) break;
-        else if (pending.target !== undefined && pending.target !== this.#around.self && now - pending.sentAt >= resendAfterMs * pending.tries) this.#dispatch(pending);
-      }
+    if (++this.#sweeps % expireEverySweeps === 0) this.#expireAndResend(now);
+    if (this.#oldest !== undefined) this.#timer ??= this.#clock.at(now + sweepMs, () => this.#sweep());
+  }
+
+  #expireAndResend(now: number): void {
+    for (let oldest = this.#oldest; oldest !== undefined && now - oldest.startedAt >= this.#timeoutMs; oldest = this.#oldest) this.#expire(oldest);
+    const late: PendingRequest[] = [];
+    for (let pending = this.#oldest; pending !== undefined && now - pending.startedAt >= resendAfterMs; pending = pending.newer) late.push(pending);
+    for (const pending of late) {
+      if (!pending.done && pending.target !== undefined && pending.target !== this.#around.self && now - pending.sentAt >= resendAfterMs * pending.tries) this.#dispatch(pending);
     }
-    if (this.#pending.size > 0 && this.#timer === undefined) this.#armSweep();
   }
 
   #expire(pending: PendingRequest): void {
@@ -235,148 +277,7 @@ export class Requests {
   close(): void {
     this.#closed = true;
     this.#timer?.cancel();
-    for (const pending of this.#pending.values()) this.#expire(pending);
+    for (const pending of this.#all()) this.#expire(pending);
   }
 }
 
-/** Kept keys and values lie one after the other in chunks: an array of its own for each would cost more than its bytes. A chunk lives as long as a request in it. */
-const keptChunkBytes = 1 << 16;
-let keptChunk: Uint8Array = new Uint8Array(0);
-let keptUsed = 0;
-
-/** Makes room for `length` bytes in `keptChunk`; returns where they begin. */
-function reserveKept(length: number): number {
-  if (keptChunk.length - keptUsed < length) {
-    keptChunk = new Uint8Array(Math.max(keptChunkBytes, length));
-    keptUsed = 0;
-  }
-  const start = keptUsed;
-  keptUsed += length;
-  return start;
-}
-
-/** One request until it is answered; answers come from this node's copy or from another node. */
-class PendingRequest implements ExecuteSink {
-  readonly #requests: Requests;
-  id = 0;
-  origin = 0;
-  keyspace = '';
-  keyspaceId = 0;
-  partition = 0;
-  startedAt = 0;
-  tries = 0;
-  /** The node that has it now. */
-  target: string | undefined;
-  notBefore = 0;
-  sentAt = 0;
-  done = false;
-  bytes = 0;
-  request: StoreRequest | undefined;
-  #sink: ReplySink | undefined;
-
-  constructor(requests: Requests) {
-    this.#requests = requests;
-  }
-
-  begin(id: number, origin: number, keyspace: string, keyspaceId: number, partition: number, now: number, sink: ReplySink): void {
-    this.id = id;
-    this.origin = origin;
-    this.keyspace = keyspace;
-    this.keyspaceId = keyspaceId;
-    this.partition = partition;
-    this.startedAt = now;
-    this.tries = 0;
-    this.target = undefined;
-    this.notBefore = 0;
-    this.done = false;
-    this.bytes = 0;
-    this.request = undefined;
-    this.#sink = sink;
-  }
-
-  /** The frontend's buffers are about to be reused: what a retry needs is copied. */
-  keep(request: StoreRequest): void {
-    const keyLength = request.keyEnd - request.keyStart;
-    const valueLength = request.valueEnd - request.valueStart;
-    const start = reserveKept(keyLength + valueLength);
-    const bytes = keptChunk;
-    copyBytes(request.key, request.keyStart, request.keyEnd, bytes, start);
-    copyBytes(request.value, request.valueStart, request.valueEnd, bytes, start + keyLength);
-    const kept = new StoreRequest();
-    kept.op = request.op;
-    kept.key = bytes;
-    kept.keyStart = start;
-    kept.keyEnd = start + keyLength;
-    kept.hash = request.hash;
-    kept.flags = request.flags;
-    kept.expiresAt = request.expiresAt;
-    kept.value = bytes;
-    kept.valueStart = kept.keyEnd;
-    kept.valueEnd = start + keyLength + valueLength;
-    kept.cas = request.cas;
-    kept.delta = request.delta;
-    this.request = kept;
-    this.bytes = keyLength + valueLength + 200;
-  }
-
-  reply(reply: StoreReply): void {
-    if (this.done) return;
-    this.done = true;
-    this.#requests.settled(this);
-    const sink = this.#sink as ReplySink;
-    this.#sink = undefined;
-    if (reply.status === Status.number) fillDigits(reply);
-    sink.reply(reply);
-  }
-
-  moved(): void {
-    if (!this.done) this.#requests.homeless(this);
-  }
-}
-
-/** A keyspace as frontends see it. */
-export class KeyspaceRouter implements StoreRouter {
-  readonly maxValueBytes: number = maxValueBytes;
-  readonly #requests: Requests;
-  readonly #name: string;
-  readonly #entry: () => KeyspaceEntry | undefined;
-  readonly #stats: () => Iterable<readonly [string, string]>;
-
-  constructor(requests: Requests, name: string, entry: () => KeyspaceEntry | undefined, stats: () => Iterable<readonly [string, string]>) {
-    this.#requests = requests;
-    this.#name = name;
-    this.#entry = entry;
-    this.#stats = stats;
-  }
-
-  execute(request: StoreRequest, sink: ReplySink): void {
-    this.#requests.execute(this.#name, this.#entry(), request, sink);
-  }
-
-  flushAll(atSeconds: number, sink: ReplySink): void {
-    const entry = this.#entry();
-    let left = entry?.partitions.length ?? 0;
-    const request = new StoreRequest();
-    request.op = Op.flush;
-    request.expiresAt = atSeconds;
-    const worst = new StoreReply();
-    if (left === 0) {
-      this.#requests.execute(this.#name, entry, request, sink);
-      return;
-    }
-    const part: ReplySink = {
-      reply: (reply) => {
-        if (reply.status !== Status.ok) {
-          worst.status = reply.status;
-          worst.message = reply.message;
-        }
-        if (--left === 0) sink.reply(worst);
-      },
-    };
-    for (let partition = left - 1; partition >= 0; partition--) this.#requests.execute(this.#name, entry, request, part, partition);
-  }
-
-  stats(): Iterable<readonly [string, string]> {
-    return this.#stats();
-  }
-}

@@ -4,7 +4,7 @@
  */
 import { Copy } from '../core/replica/copy.ts';
 import type { CopySink } from '../core/replica/sinks.ts';
-import type { FollowerSpec } from '../core/replica/primary.ts';
+import type { FollowerSpec } from '../core/replica/followers.ts';
 import type { InSyncChange } from '../core/control/commands.ts';
 import type { ClusterMap, KeyspaceEntry, PartitionEntry } from '../core/control/map.ts';
 import { Arena } from '../core/store/arena.ts';
@@ -75,8 +75,9 @@ export class StoreHost implements CopySink {
   readonly #around: StoreSurroundings;
   readonly keyspaces: Map<number, KeyspaceHost> = new Map();
   #map: ClusterMap | undefined;
+  /** Two lists that take turns: copies that want `flush`. */
   #dirty: Copy[] = [];
-  readonly #dirtySet = new Set<Copy>();
+  #flushing: Copy[] = [];
   #changes: InSyncChange[] = [];
   readonly #complainedAt = new Map<string, number>();
   #snapshots = 0;
@@ -176,8 +177,8 @@ export class StoreHost implements CopySink {
   }
 
   dirty(copy: Copy): void {
-    if (this.#dirtySet.has(copy)) return;
-    this.#dirtySet.add(copy);
+    if (copy.isDirty) return;
+    copy.isDirty = true;
     this.#dirty.push(copy);
     this.#peers.arm();
   }
@@ -236,9 +237,11 @@ export class StoreHost implements CopySink {
     const now = this.#clock.now();
     if (this.#parked.length > 0) this.#retryParked();
     const dirty = this.#dirty;
-    this.#dirty = [];
-    this.#dirtySet.clear();
-    for (const copy of dirty) copy.flush(now);
+    this.#dirty = this.#flushing;
+    this.#flushing = dirty;
+    for (let i = 0; i < dirty.length; i++) (dirty[i] as Copy).isDirty = false;
+    for (let i = 0; i < dirty.length; i++) (dirty[i] as Copy).flush(now);
+    dirty.length = 0;
     if (this.#changes.length > 0) {
       const changes = this.#changes;
       this.#changes = [];

@@ -2,7 +2,8 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { Arena, arenaPageBytes } from '../../src/core/store/arena.ts';
 import { hashKey } from '../../src/core/store/hash.ts';
-import { entryBytes, reverseBits, Table } from '../../src/core/store/table.ts';
+import { reverseBits } from '../../src/core/store/bucket-index.ts';
+import { entryBytes, Table } from '../../src/core/store/table.ts';
 import { Prng } from '../../src/base/prng.ts';
 
 const encoder = new TextEncoder();
@@ -42,6 +43,13 @@ class Twins {
     const b = encoder.encode(entry.value);
     this.table.setParts(bytes, 0, bytes.length, this.hash(bytes), a, 0, a.length, b, 0, b.length, entry.flags, entry.expiresAt, entry.cas);
     this.map.set(key, { ...entry, value: first + entry.value });
+  }
+
+  setExpiry(key: string, expiresAt: number, cas: number): void {
+    const entry = this.map.get(key);
+    if (entry === undefined) return;
+    this.table.setExpiry(this.find(key), expiresAt, cas);
+    this.map.set(key, { ...entry, expiresAt, cas });
   }
 
   delete(key: string): void {
@@ -100,6 +108,7 @@ const anyStep = fc.oneof(
   { weight: 8, arbitrary: fc.record({ do: fc.constant('set' as const), key: anyKey, entry: anyEntry }) },
   { weight: 2, arbitrary: fc.record({ do: fc.constant('setParts' as const), key: anyKey, first: fc.string(), entry: anyEntry }) },
   { weight: 4, arbitrary: fc.record({ do: fc.constant('delete' as const), key: anyKey }) },
+  { weight: 3, arbitrary: fc.record({ do: fc.constant('setExpiry' as const), key: anyKey, at: fc.integer({ min: 0, max: 100 }) }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('expire' as const), now: fc.integer({ min: 0, max: 100 }) }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('clear' as const) }) },
 );
@@ -110,6 +119,8 @@ function run(twins: Twins, step: typeof anyStep extends fc.Arbitrary<infer T> ? 
       return twins.set(step.key, step.entry);
     case 'setParts':
       return twins.setParts(step.key, step.first, step.entry);
+    case 'setExpiry':
+      return twins.setExpiry(step.key, step.at, 7);
     case 'delete':
       return twins.delete(step.key);
     case 'expire':

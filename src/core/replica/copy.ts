@@ -4,7 +4,7 @@
  * it is a serving primary) and by the time (`tick`); answers go to the sinks.
  */
 import { TroupeError } from '../../base/errors.ts';
-import { applyEncoded, decodeEffect } from '../store/effect-codec.ts';
+import { applyEncoded, parseEffect } from '../store/effect-codec.ts';
 import { Effect } from '../store/effect.ts';
 import type { Evaluation } from '../store/evaluate.ts';
 import type { StoreRequest } from '../store/request.ts';
@@ -15,7 +15,7 @@ import { effectStart, entryHeaderBytes, newLocation, readU32, ReplicaLog } from 
 import { beginFrame, readPosition, ReplicaFrame, writePosition } from './messages.ts';
 import type { CopyAddress, Offer, Position } from './messages.ts';
 import { Primary } from './primary.ts';
-import type { FollowerSpec } from './primary.ts';
+import type { FollowerSpec } from './followers.ts';
 import type { CopyOptions, CopySink, ExecuteSink } from './sinks.ts';
 
 /** What the map says about this partition, as far as it concerns this node. */
@@ -55,6 +55,8 @@ export class Copy {
   /** The table holds everything up to appliedSeq. False for a copy that has never been filled, or is being filled. */
   complete = false;
   evictions = 0;
+  /** For the surroundings: it waits for `flush` already. */
+  isDirty = false;
   primary: Primary | undefined;
   /** While it is filled: the sender, and the entry from which on entries are applied as they come. */
   #filling: { from: string; liveFrom: number } | undefined;
@@ -294,7 +296,7 @@ export class Copy {
       const start = reader.at - 4;
       reader.raw(length);
       // Looked at before it is kept: what cannot be carried out must not wait in the log for its commit.
-      if (length < entryHeaderBytes - 4 || decodeEffect(reader.bytes, effectStart(start), reader.at, this.#effect) !== reader.at) throw badFrame('an entry in it is longer than its effect');
+      if (length < entryHeaderBytes - 4 || parseEffect(reader.bytes, effectStart(start), reader.at, this.#effect) !== reader.at) throw badFrame('an entry in it is longer than its effect');
       const epoch = readU32(reader.bytes, start + 4);
       if (seq <= log.lastSeq) {
         const held = log.epochAt(seq);

@@ -1,3 +1,4 @@
+import { NumberMap } from '../../base/number-map.ts';
 import { Status, StoreReply } from '../store/request.ts';
 import type { ExecuteSink } from './sinks.ts';
 
@@ -21,7 +22,7 @@ export class PendingReplies {
   #queue: Pending[] = [];
   #head = 0;
   /** Hash of a key → its newest write under way. */
-  readonly #keys = new Map<number, number>();
+  readonly #keys = new NumberMap<number>();
   readonly #reply = new StoreReply();
 
   get count(): number {

@@ -180,7 +180,7 @@ export class Arena {
       this.#dropPage(page);
       return;
     }
-    assert(sizeClass >= 0, `freed reference ${ref} lies in no page`);
+    if (sizeClass < 0) assert(false, `freed reference ${ref} lies in no page`);
     const granule = ref & granuleMask;
     const words = this.words[page] as Uint32Array;
     const head = this.#freeHead[page] as number;

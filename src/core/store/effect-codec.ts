@@ -60,6 +60,13 @@ export function encodeEffect(effect: Effect, target: Uint8Array, at: number): nu
  * @throws TroupeError BAD_EFFECT when bytes[start, end) does not begin with a whole, well-formed effect
  */
 export function decodeEffect(bytes: Uint8Array, start: number, end: number, into: Effect): number {
+  const next = parseEffect(bytes, start, end, into);
+  if (into.kind !== EffectKind.none && into.kind !== EffectKind.flush) into.hash = hashKey(bytes, into.keyStart, into.keyEnd);
+  return next;
+}
+
+/** {@link decodeEffect} without the key's hash: for looking at what is not carried out yet. */
+export function parseEffect(bytes: Uint8Array, start: number, end: number, into: Effect): number {
   if (end - start < commonBytes || end > bytes.length || start < 0) throw badEffect('it is cut short', start, end);
   const kind = (bytes[start] as number) & ~flushFirstBit;
   const casHigh = readUint32(bytes, start + 5);
@@ -123,7 +130,6 @@ function readKey(bytes: Uint8Array, at: number, length: number, start: number, e
   into.key = bytes;
   into.keyStart = at;
   into.keyEnd = at + length;
-  into.hash = hashKey(bytes, at, at + length);
   return at + length;
 }
 

@@ -132,6 +132,13 @@ export function bytesNeeded(table: Table, request: StoreRequest): number {
   return Math.max(0, entryBytes(keyLength, valueLength) - old);
 }
 
+/** The same without looking at the table: never less, often more. */
+export function bytesNeededAtMost(request: StoreRequest): number {
+  const op = request.op;
+  if (op === Op.get || op > Op.decr) return 0;
+  return Math.max(digitsMax, entryBytes(request.keyEnd - request.keyStart, request.valueEnd - request.valueStart));
+}
+
 /**
  * Makes room for `bytes` more within the table's budget: gives `onEvict` one victim after the other (to replicate its
  * deletion as an effect; it may read the entry but change nothing) and deletes it. False if there is nothing left to evict

@@ -178,7 +178,9 @@ export class Connection implements StreamHandler {
       count++;
     }
     if (count > 0) {
-      queue.splice(0, count);
+      // A client that waits for each answer has one at a time: that needs no list of what was taken.
+      if (count === 1) queue.shift();
+      else queue.splice(0, count);
       this.#waitingBytes = 0;
       for (let i = 0; i < queue.length; i++) this.#waitingBytes += (queue[i] as Slot).answerBytes + (i < queue.length - 1 ? (queue[i] as Slot).literalBytes : 0);
     }
