@@ -1,3 +1,4 @@
+import { userEventBytesCeiling } from '../core/serf/user-events.ts';
 import * as z from 'zod';
 import { discoverySchema } from './config-discovery.ts';
 import type { ConfigFile, ConfigInput } from './config-shape.ts';
@@ -24,6 +25,7 @@ const gossip = z.strictObject({
   reconnectTimeoutMs: milliseconds(1000).optional(),
   tombstoneTimeoutMs: milliseconds(1000).optional(),
   broadcastTimeoutMs: milliseconds(100).optional(),
+  userEventBytesMax: whole(1, userEventBytesCeiling).optional(),
   coordinates: yesOrNo.optional(),
   nameResolution: yesOrNo.optional(),
   protocol: whole(3, 5, 'a protocol').optional(),

@@ -36,6 +36,8 @@ export interface ConfigShape<A, K, S, D> {
     tombstoneTimeoutMs?: number | undefined;
     /** Longest wait for each step of a leave in a large pool (ms). Default 5000. */
     broadcastTimeoutMs?: number | undefined;
+    /** Name and payload of a user event that this node fires (bytes), at most 9216. Default 512. */
+    userEventBytesMax?: number | undefined;
     /** Estimate round-trip times. Default true. */
     coordinates?: boolean | undefined;
     /** Of two nodes with one name, the one that most others do not know gives way. Default true. */

@@ -301,7 +301,7 @@ function assemble(config: ConfigFile, source: ConfigSource): AgentConfig {
   };
 }
 
-const tuning = ['reconnectIntervalMs', 'reconnectTimeoutMs', 'tombstoneTimeoutMs', 'broadcastTimeoutMs', 'coordinates', 'nameResolution', 'protocol'] as const;
+const tuning = ['reconnectIntervalMs', 'reconnectTimeoutMs', 'tombstoneTimeoutMs', 'broadcastTimeoutMs', 'userEventBytesMax', 'coordinates', 'nameResolution', 'protocol'] as const;
 
 function nodeOptions(config: ConfigFile, source: ConfigSource): NodeOptions {
   const { gossip, timing } = config;

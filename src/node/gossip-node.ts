@@ -76,7 +76,7 @@ export class GossipNode implements Gossip {
       deadNodeReclaimMs: options.deadNodeReclaimMs ?? 0,
       reconnectTimeoutMs: options.reconnectTimeoutMs ?? dayMs,
       tombstoneTimeoutMs: options.tombstoneTimeoutMs ?? dayMs,
-      ...given(options, 'broadcastTimeoutMs', 'coordinates', 'nameResolution', 'protocol', 'resume'),
+      ...given(options, 'broadcastTimeoutMs', 'userEventBytesMax', 'coordinates', 'nameResolution', 'protocol', 'resume'),
       reconnectIntervalMs: options.reconnectIntervalMs ?? (options.profile === 'wan' ? 15_000 : 5000),
     }, { random: ports.random, timers: this.#timers, sink: this.#sink(), emit: (event) => void this.#events.push(event) });
     this.#serf.queries.internalHandler = (name, payload, answer) => this.#answerKeyQuery(name, payload, answer);

@@ -55,6 +55,8 @@ export interface GossipOptions {
   readonly reconnectIntervalMs?: number;
   /** How long each step of a leave may take in a pool of more than 64 (ms); default 5000. */
   readonly broadcastTimeoutMs?: number;
+  /** Of the name and payload, and of the encoded form, of a user event that this node fires (bytes, 1 to 9216); default 512. */
+  readonly userEventBytesMax?: number;
   /** Estimate round-trip times (`coordinate`); default true. */
   readonly coordinates?: boolean;
   /** When two nodes claim one name, ask the others whose it is; default true. */

@@ -79,7 +79,7 @@ export interface LogLimits {
 
 /** What gossip may be told besides; defaults as in GossipOptions. */
 export type GossipTuning = Pick<GossipOptions, (typeof gossipTuning)[number]>;
-export const gossipTuning = ['onKeysChanged', 'reconnectTimeoutMs', 'tombstoneTimeoutMs', 'reconnectIntervalMs', 'broadcastTimeoutMs', 'coordinates', 'nameResolution', 'protocol', 'resume'] as const;
+export const gossipTuning = ['onKeysChanged', 'reconnectTimeoutMs', 'tombstoneTimeoutMs', 'reconnectIntervalMs', 'broadcastTimeoutMs', 'userEventBytesMax', 'coordinates', 'nameResolution', 'protocol', 'resume'] as const;
 
 export interface NodeOptions {
   /** Unique in the cluster: letters, digits, `.`, `_` and `-`, at most 64, beginning with a letter or digit. */

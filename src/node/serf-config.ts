@@ -37,7 +37,7 @@ const readers: Readonly<Record<string, (value: unknown) => Reading>> = {
   replay_on_join: at('joining', 'replay'),
   query_response_size_limit: fixed(1024, "a query's response"),
   query_size_limit: fixed(1024, 'a query'),
-  user_event_size_limit: fixed(512, 'a user event'),
+  user_event_size_limit: at('gossip', 'userEventBytesMax'),
   start_join: at('startJoin'),
   retry_join: at('join'),
   retry_interval: duration('joining', 'intervalMs'),

@@ -15,7 +15,10 @@ export function buildIfStale(): void {
   const deadline = Date.now() + 120_000;
   while (!takeLock(deadline)) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 100);
   try {
-    if (isStale()) execFileSync(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-p', join(root, 'tsconfig.build.json'), '--noCheck'], { stdio: 'ignore' });
+    if (!isStale()) return;
+    execFileSync(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-p', join(root, 'tsconfig.build.json'), '--noCheck'], { stdio: 'ignore' });
+    // What is started is the bundle.
+    execFileSync(process.execPath, [join(root, 'scripts/bundle.mjs')], { stdio: 'ignore' });
   } finally {
     rmSync(lock, { recursive: true, force: true });
   }
@@ -32,7 +35,7 @@ function takeLock(deadline: number): boolean {
 }
 
 function isStale(): boolean {
-  const built = join(root, 'dist/cli/main.js');
+  const built = join(root, 'dist/bundle/troupe.js');
   const sources = readdirSync(join(root, 'src'), { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts'));
   const newest = Math.max(...sources.map((file) => statSync(join(root, 'src', file)).mtimeMs));
   return !existsSync(built) || statSync(built).mtimeMs <= newest;

@@ -89,7 +89,8 @@ describe("Serf's configuration file", () => {
   test('what cannot be done is refused, in the words of the file that says it', () => {
     expect(problems({ node_name: 'a' }, { enable_syslog: true })).toMatch(/^1\.json: enable_syslog: this version cannot/);
     expect(problems({ statsd_addr: 'x:1' })).toContain('0.json: statsd_addr: this version cannot');
-    expect(problems({ user_event_size_limit: 4096 })).toContain('0.json: user_event_size_limit: a user event may have 512 bytes');
+    expect(problems({ user_event_size_limit: 9217 })).toMatch(/^0\.json: user_event_size_limit: .*9216/);
+    expect(read({ user_event_size_limit: 9216 }).node.gossip.userEventBytesMax).toBe(9216);
     expect(problems({ bind: 7 })).toContain('0.json: bind: expected an address');
     expect(problems({ retry_interval: 'soon' })).toContain('0.json: retry_interval: expected a duration');
     expect(problems({ profile: 'lam' })).toContain('0.json: profile: expected lan, wan or local');

@@ -152,7 +152,7 @@ describe.skipIf(!serfInstalled)('with real serf agents', () => {
   });
 
   test('user events and queries go both ways', async () => {
-    const a = await node('ours', '127.0.0.2', { tags: { role: 'web' } });
+    const a = await node('ours', '127.0.0.2', { tags: { role: 'web' }, userEventBytesMax: 9216 });
     const b = await agent('theirs', '127.0.0.3', ['-event-handler', 'query:hello=echo "hello from serf"']);
     await a.join([b.address]);
     await poll(async () => expect((await b.statuses())['ours']).toBe('alive'));
@@ -165,6 +165,8 @@ describe.skipIf(!serfInstalled)('with real serf agents', () => {
     await poll(() => expect(events).toContain('deploy=v7'));
     a.userEvent('fromus', Buffer.from('x'));
     await poll(() => expect(b.output).toContain('fromus'));
+    a.userEvent('large', new Uint8Array(9000).fill(120));
+    await poll(() => expect(b.output).toContain('large'));
     const answer = await b.command('query', '-timeout=1s', '-tag', 'role=w.b', 'load');
     expect(answer).toContain("Ack from 'ours'");
     expect(answer).toContain("Response from 'ours': answer to load");

@@ -159,3 +159,56 @@ test('the same seed gives the same run', () => {
   };
   expect(trace()).toBe(trace());
 });
+
+describe('a name that moves to another address (memberlist#157)', () => {
+  test.each([['its old address refuses', false], ['its old host is gone', true]])('while %s: it gets its name, at one address for all, and keeps it', (_, silent) => {
+    for (let seed = 1; seed <= 10; seed++) {
+      const pool = formed(6, 0.01, seed);
+      const old = pool.nodes[5] as SimulatedNode;
+      // Its first life has a higher incarnation than its next one begins with.
+      for (let i = 0; i < 4; i++) pool.act(old, () => old.serf.setTags({ round: String(i) }));
+      pool.runUntil(pool.now + 3000);
+      old.up = false;
+      old.silent = silent;
+      const moved = pool.add(old.name);
+      const others = pool.nodes.filter((node) => node !== old && node !== moved);
+      const began = pool.now;
+      pool.join(moved, pool.nodes[0] as SimulatedNode);
+      const settled = (): boolean => [...others, moved].every((node) => {
+        const member = node.serf.member(old.name);
+        return member?.status === 'alive' && member.address.host === moved.serf.local.address.host && node.serf.members().every((each) => each.status === 'alive');
+      });
+      expect(pool.runUntil(began + 30_000, settled), `seed ${seed}`).toBe(true);
+      if (!silent) expect(pool.now - began, `seed ${seed}`).toBeLessThan(5000);
+      const before = pool.nodes.map((node) => node.events.length);
+      pool.runUntil(pool.now + 180_000);
+      expect(settled(), `seed ${seed}`).toBe(true);
+      expect(pool.nodes.flatMap((node, i) => node.events.slice(before[i]).map(({ event }) => `${node.name}: ${event.type}`)), `seed ${seed}: nothing happens to it any more`).toEqual([]);
+    }
+  });
+});
+
+test.each([5, 40])('in a pool of %d a large user event reaches all, once, in seconds, and small ones beside it are not held up (serf#550)', (nodes) => {
+  const pool = new SimulatedPool({ nodes, loss: 0.01, seed: 4, userEventBytesMax: 9216 });
+  pool.joinAll();
+  expect(pool.runUntil(60_000, () => pool.agree(() => 'alive'), 100)).toBe(true);
+  pool.runUntil(pool.now + 5000);
+  const sizes = [1300, 1400, 5000, 9000];
+  sizes.forEach((size, i) => {
+    const from = pool.nodes[i] as SimulatedNode;
+    pool.act(from, () => {
+      from.serf.events.fire(`large${i}`, new Uint8Array(size).fill(i), false);
+      from.serf.events.fire(`small${i}`, new Uint8Array(10), false);
+    });
+  });
+  const got = (node: SimulatedNode, name: string): number[] => node.events.flatMap(({ event }) => (event.type === 'user' && event.name === name ? [event.payload.length] : []));
+  const fired = pool.now;
+  const all = (name: string, size: number): boolean => pool.nodes.every((node) => got(node, name).length === 1 && got(node, name)[0] === size);
+  expect(pool.runUntil(fired + 3000, () => sizes.every((_, i) => all(`small${i}`, 10)))).toBe(true);
+  expect(pool.runUntil(fired + 3000, () => sizes.every((size, i) => all(`large${i}`, size)))).toBe(true);
+  pool.runUntil(pool.now + 60_000);
+  expect(sizes.every((size, i) => all(`large${i}`, size)), 'each once').toBe(true);
+  expect(pool.nodes.map((node) => node.serf.queueSizes.events), 'nothing stays in the queues').toEqual(pool.nodes.map(() => 0));
+  const first = pool.nodes[0] as SimulatedNode;
+  expect(() => first.serf.events.fire('too large', new Uint8Array(9216), false)).toThrow(expect.objectContaining({ code: 'EVENT_TOO_LARGE' }));
+});

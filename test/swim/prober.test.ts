@@ -27,7 +27,7 @@ class Bench {
     const delegate: SwimDelegate = {
       nodeJoined: (node) => void this.events.push(`join ${node.name}`), nodeLeft: (node) => void this.events.push(`${node.state} ${node.name}`), nodeUpdated: (node) => void this.events.push(`update ${node.name}`),
       nameConflict: (known, claimed) => void this.events.push(`conflict ${known.name} ${claimed.host}`),
-      userMessage: () => {}, broadcasts: () => [], nobodyListens: () => {}, localState: () => new Uint8Array(0), mergeState: () => {}, ackPayload: () => Uint8Array.of(9), strangerPinged: (from) => void this.events.push(`stranger ${from.host}`), pingAnswered: (node, roundTripMs) => void this.events.push(`rtt ${node.name} ${roundTripMs}`),
+      userMessage: () => {}, broadcasts: () => [], largeBroadcasts: () => [], nobodyListens: () => {}, localState: () => new Uint8Array(0), mergeState: () => {}, ackPayload: () => Uint8Array.of(9), strangerPinged: (from) => void this.events.push(`stranger ${from.host}`), pingAnswered: (node, roundTripMs) => void this.events.push(`rtt ${node.name} ${roundTripMs}`),
     };
     this.swim = new Swim(
       { name: 'me', advertise: { host: '10.0.0.1', port: 7946 }, meta: new Uint8Array(0), timing: swimTimings.lan, packetOverhead: () => 0, membersMax: 100, deadNodeReclaimMs: 0 },

@@ -20,6 +20,7 @@ export interface PoolOptions {
   /** Probability that a packet is lost. Streams lose nothing. */
   readonly loss: number;
   readonly profile?: 'lan' | 'wan' | 'local';
+  readonly userEventBytesMax?: number;
 }
 
 export interface SimulatedNode {
@@ -74,7 +75,7 @@ export class SimulatedPool {
     };
     const serf = new Serf({
       name, advertise: endpoint, tags: {}, timing: swimTimings[this.#options.profile ?? 'lan'], packetOverhead: () => 0, membersMax: 16_384, queueDepthMax: 4096,
-      deadNodeReclaimMs: 0, reconnectTimeoutMs: 86_400_000, tombstoneTimeoutMs: 86_400_000, reconnectIntervalMs: 5000,
+      deadNodeReclaimMs: 0, reconnectTimeoutMs: 86_400_000, tombstoneTimeoutMs: 86_400_000, reconnectIntervalMs: 5000, ...(this.#options.userEventBytesMax === undefined ? {} : { userEventBytesMax: this.#options.userEventBytesMax }),
     }, { random: this.random.fork(), timers, sink, emit: (event) => void events.push({ at: this.now, event }) });
     const node: SimulatedNode = { name, serf, timers, events, up: true, silent: false };
     this.nodes.push(node);

@@ -18,7 +18,7 @@ import { LamportClock } from './lamport-clock.ts';
 import { MemberState } from './member-state.ts';
 import { NameDisputes } from './name-disputes.ts';
 import { Queries } from './queries.ts';
-import { UserEvents } from './user-events.ts';
+import { userEventBytesDefault, UserEvents } from './user-events.ts';
 import type { Member, SerfEvent } from './types.ts';
 
 export interface SerfOptions {
@@ -35,6 +35,8 @@ export interface SerfOptions {
   readonly reconnectIntervalMs: number;
   /** How long each step of a leave may take in a pool too large to tell everybody directly (ms); default 5000. */
   readonly broadcastTimeoutMs?: number;
+  /** Name and payload, and the encoded form, of a user event that this node fires (bytes); default 512, at most 9216. */
+  readonly userEventBytesMax?: number;
   /** Tell others where we lie in the space of round-trip times, and learn where they do; default true. */
   readonly coordinates?: boolean;
   /** Ask the others whose a name is that two nodes claim; default true. */
@@ -99,6 +101,7 @@ export class Serf implements SwimDelegate {
     this.#queryQueue = queue();
     this.swim = new Swim({ ...options, meta: encodeTags(options.tags), versions: ownVersions.with(5, options.protocol ?? 5) }, { ...ports, delegate: this });
     this.events = new UserEvents({
+      bytesMax: options.userEventBytesMax ?? userEventBytesDefault,
       emit: (event) => ports.emit(event),
       broadcast: (message) => this.#tellAll(this.#eventQueue, message),
     });
@@ -306,6 +309,11 @@ export class Serf implements SwimDelegate {
       }
     }
     return messages;
+  }
+
+  /** Queries have a limit that always fits; events may be allowed more. */
+  largeBroadcasts(overhead: number, budget: number, bytesMin: number): Uint8Array[] {
+    return this.#eventQueue.largest < bytesMin ? [] : this.#eventQueue.take(overhead, budget, bytesMin);
   }
 
   /** A query that waits for a first peer would be executed long after it ended; events travel in the push/pull anyway. */

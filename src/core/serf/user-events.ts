@@ -8,7 +8,9 @@ import { RecentRing } from './recent-ring.ts';
 import type { SerfEvent } from './types.ts';
 
 /** Serf's default bound on the name and payload of a user event, and on its encoding (bytes). */
-export const userEventBytesMax = 512;
+export const userEventBytesDefault = 512;
+/** What that bound can be raised to, as in Serf. */
+export const userEventBytesCeiling: number = 9 * 1024;
 
 /** Events that wait for those before them, after a restart: as many as a ring of others can bring, and some. */
 const heldMax = 4096;
@@ -19,6 +21,8 @@ interface SeenEvent {
 }
 
 export interface UserEventPorts {
+  /** Of the events that this node fires: those of others are taken at any size. */
+  readonly bytesMax: number;
   emit(event: SerfEvent): void;
   broadcast(message: Uint8Array): void;
 }
@@ -67,8 +71,10 @@ export class UserEvents {
     const size = encodeUtf8(name).length + payload.length;
     const event: SerfUserEvent = { LTime: this.clock.time, Name: name, Payload: payload.slice(), CC: coalesce };
     const message = encodeSerfMessage(serfType.userEvent, serfUserEventCodec, event);
-    if (size > userEventBytesMax || message.length > userEventBytesMax) {
-      throw new TroupeError('EVENT_TOO_LARGE', `cannot send the event '${name}': it takes ${Math.max(size, message.length)} bytes and at most ${userEventBytesMax} travel; send a reference to the data instead`, { name, size: message.length, max: userEventBytesMax });
+    const { bytesMax } = this.#ports;
+    if (size > bytesMax || message.length > bytesMax) {
+      const instead = bytesMax < userEventBytesCeiling ? `allow more (gossip.userEventBytesMax, up to ${userEventBytesCeiling}), or send a reference to the data instead` : 'send a reference to the data instead';
+      throw new TroupeError('EVENT_TOO_LARGE', `cannot send the event '${name}': it takes ${Math.max(size, message.length)} bytes and at most ${bytesMax} travel; ${instead}`, { name, size: message.length, max: bytesMax });
     }
     this.clock.tick();
     this.#deliver(event);

@@ -50,8 +50,13 @@ export class BroadcastQueue {
     if (this.#size > this.#depthMax) this.#dropOne();
   }
 
-  /** Messages that fit into `budget` bytes, each costing `overhead` more. They count as sent. */
-  take(overhead: number, budget: number): Uint8Array[] {
+  /** Bytes of the largest message; 0: there is none. */
+  get largest(): number {
+    return this.#tiers.reduce((largest, tier) => Math.max(largest, tier[0]?.message.length ?? 0), 0);
+  }
+
+  /** Messages of at least `bytesMin` that fit into `budget` bytes, each costing `overhead` more. They count as sent. */
+  take(overhead: number, budget: number, bytesMin: number = 0): Uint8Array[] {
     if (this.#size === 0) return [];
     const limit = this.#limit();
     const taken: Broadcast[] = [];
@@ -59,10 +64,11 @@ export class BroadcastQueue {
     for (const tier of this.#tiers) {
       for (let start = firstThatFits(tier, free - overhead); start < tier.length && free >= overhead + messageBytesMin; start = firstThatFits(tier, free - overhead)) {
         let end = start;
-        for (let next = tier[end]; next !== undefined && next.message.length + overhead <= free; next = tier[++end]) {
+        for (let next = tier[end]; next !== undefined && next.message.length + overhead <= free && next.message.length >= bytesMin; next = tier[++end]) {
           taken.push(next);
           free -= next.message.length + overhead;
         }
+        if (end === start) break; // what is left of the tier is smaller than asked for
         tier.splice(start, end - start);
         this.#size -= end - start;
       }

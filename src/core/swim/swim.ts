@@ -22,6 +22,8 @@ import type { DialOutcome, RandomSource, SwimDelegate, SwimNode, SwimOptions, Sw
 
 /** What gossip is gathered up to (bytes): fits one Ethernet frame. */
 const packetBudget = 1400;
+/** What fits into no such packet goes alone or with its like, in fragments of IP: the largest event that may be allowed, and its wrapping. */
+const largeBudget = 10 * 1024;
 /** Parsing bounds of one message in a packet: a query may name many nodes, nothing holds more. */
 const messageLimits = { valuesMax: 8192, depthMax: 8 } as const;
 /** With this many members or fewer, news that matter (a leave) also go to each of them directly. */
@@ -236,13 +238,15 @@ export class Swim {
       this.dropBroadcasts();
       return;
     }
+    const budget = packetBudget - compoundOverhead - this.#options.packetOverhead();
     let sent = false;
     for (const target of targets) {
-      const messages = this.#gather(packetBudget - compoundOverhead - this.#options.packetOverhead());
-      if (messages.length === 0) break;
-      sent = true;
-      const message = messages.length === 1 ? messages[0] as Uint8Array : encodeCompound(messages);
-      this.#sink.sendPacket(target.endpoint, message, (target.versions[1] ?? 0) >= 5);
+      for (const messages of [this.#gather(budget), this.#gatherLarge(budget)]) {
+        if (messages.length === 0) continue;
+        sent = true;
+        const message = messages.length === 1 ? messages[0] as Uint8Array : encodeCompound(messages);
+        this.#sink.sendPacket(target.endpoint, message, (target.versions[1] ?? 0) >= 5);
+      }
     }
     if (sent) this.gossipSoon();
   }
@@ -257,6 +261,12 @@ export class Swim {
     }
     // More than a compound can count cannot be, at 8 bytes each in 1400; the bound holds whatever the budget.
     return messages.slice(0, compoundPartsMax - 1);
+  }
+
+  /** In memberlist such a message is in every queue and never leaves it. */
+  #gatherLarge(budget: number): Uint8Array[] {
+    const overhead = compoundPartOverhead + 1;
+    return this.#delegate.largeBroadcasts(overhead, largeBudget, budget - overhead + 1).map((message) => userMessage(message));
   }
 
   #sendWithGossip(to: Endpoint, message: Uint8Array): void {

@@ -41,6 +41,8 @@ export interface SwimDelegate {
   userMessage(message: Uint8Array, from: Endpoint): void;
   /** Messages to gossip, each costing `overhead` besides its length, within `budget`. */
   broadcasts(overhead: number, budget: number): Uint8Array[];
+  /** The same, of messages that have at least `bytesMin` bytes and so fit into no packet beside others. */
+  largeBroadcasts(overhead: number, budget: number, bytesMin: number): Uint8Array[];
   /** Nobody is there to hear anything: what waits would only be stale later. */
   nobodyListens(): void;
   localState(join: boolean): Uint8Array;
