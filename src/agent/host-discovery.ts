@@ -1,10 +1,8 @@
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { withHooks } from '../discovery/hooks.ts';
-import { shareAttempts } from '../discovery/shared-attempts.ts';
 import type { DiscoveryPorts, Self } from '../discovery/strategy.ts';
 import { Topologies } from '../discovery/topologies.ts';
-import type { TopologyHooks } from '../discovery/topology-types.ts';
 import { aesGcmCipher } from '../host/aes-gcm-cipher.ts';
 import { HostDns } from '../host/dns.ts';
 import { processTable } from '../host/process-table.ts';
@@ -14,6 +12,7 @@ import { textFiles } from '../host/text-files.ts';
 import { UdpDatagrams } from '../host/udp.ts';
 import type { DiscoveryConfig } from '../node/config-discovery.ts';
 import type { Gossip } from '../node/gossip-types.ts';
+import { poolHooks } from '../node/pool-hooks.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { HttpClient } from '../ports/http-client.ts';
 import type { Log } from '../ports/log.ts';
@@ -29,7 +28,7 @@ export function startDiscovery({ topologies }: DiscoveryConfig, gossip: Gossip, 
     },
     runtimeDirectory: runtimeDirectory(),
   }, { clock, log });
-  const pool = gossipHooks(gossip);
+  const pool = poolHooks(gossip);
   return new Topologies(topologies, ports, ({ name, hooks = {} }) => withHooks(name, hooks, pool, ports));
 }
 
@@ -53,17 +52,6 @@ export function hostDiscoveryPorts(self: Self, more: Pick<DiscoveryPorts, 'clock
 const httpClient: HttpClient = {
   request: async (options) => new (await import('../host/http-client.ts')).HostHttpClient().request(options),
 };
-
-/** Connecting is joining. Whom a source names no more is left to failure detection: it may still be a good member. */
-function gossipHooks(gossip: Gossip): TopologyHooks {
-  return {
-    list: () => gossip.members().filter((member) => member.status === 'alive').map((member) => member.address),
-    connect: shareAttempts(async (address, signal) => {
-      const { joined, errors } = await gossip.join([address], signal);
-      return joined > 0 ? { ok: true } : { ok: false, reason: errors[0]?.message ?? 'it gave no answer' };
-    }),
-  };
-}
 
 function runtimeDirectory(): string {
   const given = process.env['XDG_RUNTIME_DIR'];

@@ -17,13 +17,14 @@ describe('startPolling()', () => {
     sink = new Recorder();
     source = startPolling({ pollMs: 1000, timeoutMs: 300 }, { clock, random }, sink, look, onStop);
   };
-  const sleep = (ms: number): Promise<void> => new Promise((resolve) => scheduler.after(ms, resolve));
+  /** Of simulated time: a source that takes that long to answer. */
+  const answerAfter = (ms: number): Promise<void> => new Promise((resolve) => scheduler.after(ms, resolve));
 
   test('looks at once, then every pollMs give or take a tenth, counted from the end of the last look', async () => {
     const times: number[] = [];
     start(async () => {
       times.push(scheduler.now);
-      await sleep(100);
+      await answerAfter(100);
       return [];
     });
     await scheduler.runFor(50_000);
