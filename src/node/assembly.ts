@@ -202,7 +202,7 @@ export class Assembly implements PartsToStop, Answering, PeerFollowers, MapFollo
     const apps = new AppsRunner(this.#options.apps, this.clock, this.log, {
       self: this.self, hasRights: (now) => this.#hasRights(now),
       report: (app, action) => void commands.submitOnce({ type: 'app', app, action }).catch(() => {}),
-      fetchHandover: async (node, app, epoch) => node === this.self ? apps.handover(app, epoch) : await fetchHandover(calls, this.log, node, app, epoch),
+      fetchHandover: async (node, app, epoch) => node === this.self ? apps.handover(app, epoch) : await fetchHandover(calls, this.clock, this.log, { node, app, epoch, isLive: () => consensus.map.nodes[node]?.live === true }),
       appNode: (config, isCurrent) => keyspaces.forApp(config, isCurrent),
       load: loadModule,
       command: () => ({ processes, files, environment: this.#options.commandEnvironment?.() ?? {}, leaseMs: consensus.map.timing.leaseMs - consensus.map.timing.marginMs }),

@@ -16,6 +16,9 @@ import { isGoodName } from './registration.ts';
 import type { Registration } from './registration.ts';
 
 const wishesRetryMs = 500;
+/** Longer than a lease: then nobody waits for the word any more. */
+const sayLeftMs = 1000;
+const sayLeftRetryMs = 20;
 
 export interface LeadershipSurroundings {
   readonly options: LeaderOptions;
@@ -159,10 +162,20 @@ export class Leadership {
 
   /** This instance will not act any more. */
   async sayLeft(instance: string): Promise<void> {
-    const { consensus, calls } = this.#around;
-    const name = consensus.leaderName;
-    if (this.#leader !== undefined) this.#leader.left(this.#self, instance);
-    else if (name !== undefined) await calls.call(name, 'left', instance).catch(() => {});
+    const { consensus, calls, clock } = this.#around;
+    // Who has just handed the leadership over knows no leader for a moment. Unheard, the others wait for the end of the lease.
+    for (const deadline = clock.now() + sayLeftMs; clock.now() < deadline; ) {
+      if (this.#leader !== undefined) {
+        this.#leader.left(this.#self, instance);
+        return;
+      }
+      const name = consensus.leaderName;
+      if (name !== undefined && name !== this.#self) {
+        const heard = await calls.call(name, 'left', instance, deadline - clock.now()).then(() => true, () => false);
+        if (heard) return;
+      }
+      await new Promise<void>((resolve) => void clock.at(clock.now() + sayLeftRetryMs, resolve));
+    }
   }
 
   /** Another node asks `leader`, this node's, for a session. */

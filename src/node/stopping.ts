@@ -1,5 +1,6 @@
 /** How a node goes: at once or after it has handed everything over. In which order its parts stop is told in DESIGN.md, Stopping. */
 import { messageOf } from '../base/errors.ts';
+import { chooseNode } from '../core/control/apps.ts';
 import { isActive } from '../core/control/map.ts';
 import type { MemcachedServer } from '../frontends/memcached/server.ts';
 import type { Clock } from '../ports/clock.ts';
@@ -98,12 +99,18 @@ export class Stopping {
     return map !== undefined && Object.values(map.nodes).some((node) => node.name !== this.#parts.self && isActive(map, node.name));
   }
 
+  /** Nothing is left here that another node could take. */
   #isDrained(): boolean {
     const { self, consensus, leadership } = this.#parts;
-    const map = consensus?.map;
-    const holds = map !== undefined && (Object.values(map.keyspaces).some((keyspace) => keyspace.partitions.some((partition) => partition.primary === self))
-      || Object.values(map.apps).some((app) => app.node === self));
-    return !holds && leadership?.leader === undefined;
+    if (consensus === undefined) return true;
+    const { map } = consensus;
+    const others = Object.values(map.nodes).filter((node) => node.name !== self && isActive(map, node.name));
+    const leads = leadership?.leader !== undefined && others.some((node) => consensus.raft.configuration.voters.includes(node.raftId));
+    // During maintenance nothing is moved.
+    if (map.maintenance) return !leads;
+    const holdsPrimary = others.some((node) => node.storage) && Object.values(map.keyspaces).some((keyspace) => keyspace.partitions.some((partition) => partition.primary === self));
+    const holdsApp = Object.values(map.apps).some((app) => app.node === self && (app.phase === 'stopping' || chooseNode(map, app, self) !== undefined));
+    return !leads && !holdsPrimary && !holdsApp;
   }
 
   #close(error: Error | undefined): Promise<void> {

@@ -262,6 +262,39 @@ describe('failures (not tested in OTP)', () => {
     expect(control.starts).toEqual(['app@cp2 normal - 1', 'app@cp1 takeover cp2 2', 'app@cp2 failover cp1 3']);
   });
 
+  test('a failed takeover is tried again after two minutes, then ever more rarely, and succeeds once the node can', () => {
+    const control = cluster(['cp2'], specOf('app', chain));
+    control.failing.add('app@cp1');
+    control.up('cp1', ['app']);
+    control.pass(119_000);
+    expect(control.starts).toHaveLength(3);
+    control.pass(2000);
+    // Tried in vain; the old one is back.
+    expect(control.starts.slice(3)).toEqual(['app@cp1 takeover cp2 4', 'app@cp2 failover cp1 5']);
+    control.pass(239_000 - 2000);
+    expect(control.starts).toHaveLength(5);
+    control.pass(4000);
+    expect(control.starts).toHaveLength(7);
+    expect(control.where('app')).toBe('cp2');
+    control.failing.clear();
+    control.pass(481_000);
+    expect(control.where('app')).toBe('cp1');
+    expect(control.app('app').failedOn).toEqual([]);
+    expect(control.starts).toHaveLength(8);
+  });
+
+  test('a failed takeover is not tried again where an operator moved the app by hand, nor with takeover manual', () => {
+    const control = cluster(['cp2'], specOf('app', chain, { takeover: 'manual' }));
+    control.failing.add('app@cp1');
+    control.up('cp1', ['app']);
+    control.move('app', 'cp1');
+    control.run();
+    const tries = control.starts.length;
+    expect(control.where('app')).toBe('cp2');
+    control.pass(400_000);
+    expect(control.starts).toHaveLength(tries);
+  });
+
   test('the state that was handed over is known until a start has succeeded, unless the node that keeps it is gone', () => {
     const control = cluster(['cp2', 'cp3'], specOf('app', chain));
     control.up('cp1', ['app']);

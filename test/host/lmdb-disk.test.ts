@@ -72,7 +72,7 @@ describe('LmdbDisk.open()', () => {
     }
   });
 
-  it('says DISK_CORRUPT when a page inside is damaged, at the read that meets it', async () => {
+  it('says DISK_CORRUPT when a page inside is damaged', async () => {
     const directory = fresh();
     const disk = diskAt(directory);
     const database = await disk.open('raft');
@@ -80,8 +80,7 @@ describe('LmdbDisk.open()', () => {
     await disk.close();
     const path = join(directory, 'raft.lmdb');
     writeFileSync(path, readFileSync(path).fill(0, 8192));
-    const again = await diskAt(directory).open('raft');
-    expect(() => [...again.range('', 'z')]).toThrow(expect.objectContaining({ code: 'DISK_CORRUPT' }));
+    await expect(diskAt(directory).open('raft')).rejects.toMatchObject({ code: 'DISK_CORRUPT', message: expect.stringContaining('move the directory away') });
   });
 
   it('says DATA_LOCKED and by whom while another living process has the directory', async () => {

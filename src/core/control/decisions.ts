@@ -3,7 +3,7 @@
  * here is remembered by the cluster: a new leader decides afresh from the same map. Every proposal is checked again
  * when it is applied, so a decision from an old view does no harm.
  */
-import { chooseNode, higherCandidate } from './apps.ts';
+import { chooseNode, higherCandidate, higherFailed } from './apps.ts';
 import type { Command, PlacementMove } from './commands.ts';
 import { isActive, isLive } from './map.ts';
 import type { AppEntry, AppSpec, ClusterMap, KeyspaceEntry, KeyspaceOptions, PartitionEntry } from './map.ts';
@@ -19,9 +19,16 @@ export interface DecisionOptions {
   readonly healAfterMs: number;
   /** A failed app is tried again after this long, doubling up to 30 s (ms, default 1000). */
   readonly appRetryMs: number;
+  /**
+   * A takeover that failed on the higher node is tried again there after this long, doubling up to an hour (ms, default
+   * 120000): rarely, because each try stops the app where it runs well.
+   */
+  readonly takeoverRetryMs: number;
 }
 
-export const defaultDecisionOptions: DecisionOptions = { expect: 1, bootGraceMs: 3000, healAfterMs: 30_000, appRetryMs: 1000 };
+export const defaultDecisionOptions: DecisionOptions = { expect: 1, bootGraceMs: 3000, healAfterMs: 30_000, appRetryMs: 1000, takeoverRetryMs: 120_000 };
+
+const takeoverRetryMaxMs = 3_600_000;
 
 /** What nodes have asked for; the specification of an app is that of a live node if any has it. */
 export interface Wishes {
@@ -41,6 +48,8 @@ export class Decisions {
   readonly #since: number;
   readonly #downSince = new Map<string, number>();
   readonly #appRetry = new Map<string, { at: number; delay: number }>();
+  /** By app: takeovers that failed. */
+  readonly #takeoverRetry = new Map<string, { readonly node: string; at: number; delay: number }>();
   readonly #placements = new Map<string, { key: string; desired: string[][] }>();
   #nextWake = Number.POSITIVE_INFINITY;
 
@@ -115,12 +124,29 @@ export class Decisions {
         this.#appRetry.delete(app.name);
         if (map.maintenance || app.node === undefined) return undefined;
         const leaving = !isActive(map, app.node);
-        const to = leaving ? chooseNode(map, app, app.node) : app.spec.takeover === 'automatic' && !app.stays ? higherCandidate(map, app) : undefined;
+        const to = leaving ? chooseNode(map, app, app.node) : app.spec.takeover === 'automatic' && !app.stays ? higherCandidate(map, app) ?? this.#takeoverDue(now, map, app) : undefined;
         return to === undefined ? undefined : { type: 'app', app: app.name, action: { type: 'take-over', to, epoch: app.epoch } };
       }
       case 'starting':
       case 'stopping': return undefined;
     }
+  }
+
+  #takeoverDue(now: number, map: ClusterMap, app: AppEntry): string | undefined {
+    const node = higherFailed(map, app);
+    let retry = this.#takeoverRetry.get(app.name);
+    if (node === undefined) {
+      this.#takeoverRetry.delete(app.name);
+      return undefined;
+    }
+    if (retry?.node !== node || retry.at === Number.NEGATIVE_INFINITY) {
+      const delay = retry?.node === node ? Math.min(takeoverRetryMaxMs, retry.delay * 2) : this.#options.takeoverRetryMs;
+      retry = { node, at: now + delay, delay };
+      this.#takeoverRetry.set(app.name, retry);
+    }
+    if (!this.#due(now, retry.at)) return undefined;
+    retry.at = Number.NEGATIVE_INFINITY;
+    return node;
   }
 
   #retryApp(now: number, map: ClusterMap, app: AppEntry): Command | undefined {
