@@ -38,6 +38,8 @@ export const agentFlags: readonly AgentFlag[] = [
   { form: '--retry-max <n>', path: ['joining', 'attemptsMax'], read: number, help: 'end after so many tries in vain; default 0: never' },
   { form: '--replay', path: ['joining', 'replay'], help: 'tell user events from before the join' },
   { form: '--discover <cluster>', path: ['discovery', 'serf', 'service'], help: 'find others by multicast DNS under this name, as Serf does' },
+  { form: '--wait-joined <time>', path: ['discovery', 'waitJoinedMs'], read: duration, help: 'start waits for another node, but not longer than this, `30s` or ms; default 0' },
+  { form: '--require-joined', path: ['discovery', 'requireJoined'], help: 'end with an error when there is no other node by then' },
   { form: '--mdns-iface <name>', path: ['discovery', 'serf', 'interface'], help: 'network interface for --discover' },
   { form: '--iface <name>', path: ['gossip', 'interface'], help: 'bind gossip to the address of this network interface' },
   { form: '--snapshot <file>', path: ['snapshot', 'file'], help: "keep who is there and which events were seen in this file, in Serf's form, for the next start" },

@@ -44,6 +44,19 @@ test('with requireJoined an agent that finds nobody in time ends, and says whom 
   expect(agent.stdout).toBe('');
 });
 
+test('--wait-joined and --require-joined say the same on the command line, also of those to --join', async () => {
+  const alone = new TestAgent(['--name', 'one', '--wait-joined', '1s', '--require-joined', '--join', '127.0.0.9:1', ...anyPorts]);
+  expect(await alone.exited).toBe(1);
+  expect(alone.stderr).toMatch(/no other node could be joined within 1000 ms .*join: 127\.0\.0\.9:1/);
+  const two = new TestAgent(['--name', 'two', '--bootstrap-expect', '1', ...anyPorts]);
+  const { gossip } = (await two.ready()) as { gossip: string };
+  const one = new TestAgent(['--name', 'one', '--wait-joined', '30s', '--require-joined', '--join', gossip, ...anyPorts]);
+  await one.ready();
+  const { stderr, code } = await run(['agent', '--require-joined']);
+  expect(code).toBe(2);
+  expect(stderr).toContain('--require-joined: needs waitJoinedMs');
+});
+
 test('hooks of a topology are programs: one that fails keeps from joining and says why; what the source names no more is told', async () => {
   const directory = temporaryDirectory();
   const hosts = join(directory, 'hosts');
