@@ -2,13 +2,16 @@ import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { messageOf } from '../base/errors.ts';
 import { TailBuffer } from '../base/tail-buffer.ts';
+import { ScriptWatch } from './script-watch.ts';
 import type { RunningScript, ScriptExit, ScriptOptions, Scripts } from '../ports/scripts.ts';
 
 /** What a script left behind in the background may hold its output open; after the shell has ended we wait this long (ms). */
 const outputGraceMs = 250;
 
-/** Scripts as plain children in process groups of their own: some milliseconds each, where a warden would cost 40 ms and 22 MB. */
+/** Scripts as plain children in process groups of their own, which one watch ends should this process be killed: some milliseconds each, where a warden would cost 40 ms and 22 MB. */
 export class HostScripts implements Scripts {
+  readonly watch: ScriptWatch = new ScriptWatch();
+
   run(options: ScriptOptions, onExit: (exit: ScriptExit) => void): RunningScript {
     const output = new TailBuffer(options.outputBytesMax);
     const finish = once((end: ScriptExit['end']) => onExit({ end, output: output.read(), outputBytes: output.total }));
@@ -19,6 +22,8 @@ export class HostScripts implements Scripts {
       setImmediate(() => finish({ type: 'failed', error: messageOf(error) }));
       return { pid: undefined, terminate: () => {}, kill: () => {} };
     }
+    const { pid } = child;
+    if (pid !== undefined) this.watch.add(pid);
     const collect = (bytes: Buffer): void => output.write(bytes);
     child.stdout?.on('data', collect).on('error', () => {});
     child.stderr?.on('data', collect).on('error', () => {});
@@ -28,6 +33,8 @@ export class HostScripts implements Scripts {
     child.on('error', (error) => finish({ type: 'failed', error: error.message }));
     const endOf = (code: number | null, signal: NodeJS.Signals | null): ScriptExit['end'] => (signal === null ? { type: 'exited', code: code ?? 0 } : { type: 'signalled', signal });
     child.on('exit', (code, signal) => {
+      // What it has left behind in the background is not the handler any more.
+      if (pid !== undefined) this.watch.remove(pid);
       const timer = setTimeout(() => {
         child.stdout?.destroy();
         child.stderr?.destroy();

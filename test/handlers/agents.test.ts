@@ -125,6 +125,32 @@ describe('agents with handlers', () => {
     expect(performance.now() - end).toBeLessThan(15_000);
   });
 
+  test('a handler does not outlive an agent that is killed; what it has put into the background before it ended does', async () => {
+    const file = join(temporaryDirectory(), 'groups');
+    const a = await Watched.start('a', '127.0.0.54', ['-event-handler', `user:slow=trap '' TERM; sleep 300 & echo $$ >> ${file}; wait; wait; sleep 300`, '-event-handler', `user:daemon=sleep 301 > /dev/null 2>&1 & echo $$ >> ${file}.daemon`]);
+    a.event('slow');
+    a.event('daemon');
+    await a.told('user slow');
+    await a.told('user daemon');
+    await poll(() => expect(existsSync(file) && existsSync(`${file}.daemon`)).toBe(true));
+    const group = (name: string): number => Number(readFileSync(name, 'utf8').trim());
+    const lives = (each: number): boolean => {
+      try {
+        process.kill(-each, 0);
+        return true;
+      } catch {
+        return false;
+      }
+    };
+    const [slow, daemon] = [group(file), group(`${file}.daemon`)];
+    expect([lives(slow), lives(daemon)]).toEqual([true, true]);
+    a.agent.signal('SIGKILL');
+    await a.agent.exited;
+    await poll(() => expect(lives(slow)).toBe(false), 10_000);
+    expect(lives(daemon)).toBe(true);
+    process.kill(-daemon, 'SIGKILL');
+  });
+
   // D1: what was asked while nobody listened is not carried out by who comes later.
   test('a query and an event of a lone agent are not told to who joins it later', async () => {
     const a = await Watched.start('a', '127.0.0.55', [...alone]);
