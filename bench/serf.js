@@ -76,7 +76,7 @@ async function run(kind, profile) {
 
   await events(agents, note);
   for (let round = 0; round < rounds; round++) await query(agents[round % 5], note);
-  for (let round = 0; round < rounds; round++) note('query command returns, one that all acknowledge', await queryCommand(agents[round % 5]));
+  for (let round = 0; round < rounds; round++) note('query command returns, all answer', await queryCommand(agents[round % 5]));
   for (const agent of agents) await agent.kill();
   return figures;
 }
@@ -126,7 +126,7 @@ async function query(agent, note) {
 
 function queryCommand(agent) {
   const since = performance.now();
-  const [command, words] = contenders[agent.kind].verb(['query', `-rpc-addr=127.0.0.1:${agent.rpc}`, 'bench']);
+  const [command, words] = contenders[agent.kind].verb(['query', `-rpc-addr=127.0.0.1:${agent.rpc}`, 'answer']);
   return new Promise((resolve, reject) => {
     execFile(command, words, (error) => (error === null ? resolve(performance.now() - since) : reject(error)));
   });

@@ -10,7 +10,7 @@ export const serf = '/usr/bin/serf';
 export const troupe = fileURLToPath(new URL('../../bin/troupe', import.meta.url));
 export const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-const shared = (agent, profile) => ['agent', '-node', agent.name, '-bind', `127.0.0.1:${agent.port}`, '-rpc-addr', `127.0.0.1:${agent.rpc}`, '-profile', profile, '-snapshot', agent.snapshot, '-log-level', 'info'];
+const shared = (agent, profile) => ['agent', '-node', agent.name, '-bind', `127.0.0.1:${agent.port}`, '-rpc-addr', `127.0.0.1:${agent.rpc}`, '-profile', profile, '-snapshot', agent.snapshot, '-log-level', 'info', '-event-handler', 'query:answer=echo ok'];
 
 export const contenders = {
   troupe: {

@@ -12,7 +12,7 @@ import type { Gossip } from '../node/gossip-types.ts';
 import type { Node } from '../node/node-types.ts';
 import { isTroupeTag } from '../node/troupe-tags.ts';
 import type { Address } from '../ports/address.ts';
-import { parseAddress } from '../ports/address.ts';
+import { formatAddress, parseAddress } from '../ports/address.ts';
 import type { Log } from '../ports/log.ts';
 
 export interface SerfRpcParts {
@@ -37,7 +37,10 @@ export function serfRpcBackendOf({ node, events, handlers, log, keepTags }: Serf
       if (addresses.length > joinAddressesMax) return { joined: 0, error: `${addresses.length} addresses are too many: give at most ${joinAddressesMax}` };
       const failures: string[] = [];
       const found = (await Promise.all(addresses.map((text) => resolveAddress(text, gossip.address.port, failures)))).flat();
-      const { joined, errors } = await gossip.join(found, undefined, { replay });
+      const { errors } = await gossip.join(found, undefined, { replay });
+      const refused = new Set(errors.map(({ address }) => formatAddress(address)));
+      // Who is named twice counts twice, as in Serf.
+      const joined = found.filter((address) => !refused.has(formatAddress(address))).length;
       const all = [...failures, ...errors.map(({ message }) => message)];
       return { joined, error: joined > 0 ? '' : all.join('; ') };
     },
