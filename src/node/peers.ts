@@ -39,6 +39,8 @@ const retryMinMs = 50;
 const retryMaxMs = 1000;
 const pingEveryMs = 1000;
 const pongTimeoutMs = 3000;
+/** A connection on which nobody has said who is there for this long is given up: its other end may have lost its power, and a kernel that expects nothing never notices. */
+const welcomeTimeoutMs = 3000;
 const helloTimeoutMs = 5000;
 const incomingMax = 4096;
 /** A hello is a few names. */
@@ -63,6 +65,7 @@ class Outgoing {
   retryTimer: Timer | undefined;
   lastPongAt = 0;
   lastPingAt = 0;
+  connectingSince = 0;
   wanted = false;
   complained = '';
 
@@ -199,6 +202,7 @@ export class Peers {
     peer.retryTimer = undefined;
     if (this.#closed || !peer.wanted || peer.address === undefined) return;
     peer.state = 'connecting';
+    peer.connectingSince = this.#clock.now();
     const address = peer.address;
     const stream = this.#streams.connect(address, { timeoutMs: connectTimeoutMs });
     peer.stream = stream;
@@ -315,6 +319,10 @@ export class Peers {
     if (this.#closed) return;
     const now = this.#clock.now();
     for (const peer of this.#outgoing.values()) {
+      if (peer.state === 'connecting' && now - peer.connectingSince > welcomeTimeoutMs) {
+        this.#complain(peer, `the connection was accepted, but nobody has said who is there within ${welcomeTimeoutMs} ms: trying again`);
+        peer.stream?.destroy();
+      }
       if (peer.state !== 'open') continue;
       // Only pings that this process had the time to see answered count.
       if (now - peer.lastPongAt > pongTimeoutMs && now - peer.lastPingAt < 2 * pingEveryMs) {

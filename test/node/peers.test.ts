@@ -1,4 +1,5 @@
-import { connect } from 'node:net';
+import { connect, createServer } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
 import { HostClock } from '../../src/host/clock.ts';
 import { TcpStreams } from '../../src/host/tcp.ts';
@@ -42,9 +43,9 @@ async function side(name: string, instance: string, at: Address = { host: '127.0
   return { peers, address: await peers.listen(at), seen, streams };
 }
 
-async function until(condition: () => boolean): Promise<void> {
-  for (const deadline = Date.now() + 5000; !condition(); ) {
-    if (Date.now() > deadline) throw new Error('not within 5 s');
+async function until(condition: () => boolean, limitMs = 5000): Promise<void> {
+  for (const deadline = Date.now() + limitMs; !condition(); ) {
+    if (Date.now() > deadline) throw new Error(`not within ${limitMs} ms`);
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
 }
@@ -85,6 +86,23 @@ describe('evidence', () => {
     expect(a.seen).toEqual([]);
   });
 });
+
+test('a connection that is accepted and never answered is given up, and the next one serves', async () => {
+  const a = await side('a', 'a1');
+  // As after a loss of power between the two packets of a greeting: the other kernel took the connection, nobody answers.
+  const accepted: Socket[] = [];
+  const mute = createServer((socket) => void accepted.push(socket.on('error', () => {}).resume()));
+  await new Promise<void>((resolve) => mute.listen(0, '127.0.0.1', resolve));
+  const { port } = mute.address() as AddressInfo;
+  a.peers.want('b', { host: '127.0.0.1', port });
+  await until(() => accepted.length === 2, 10_000);
+  expect(accepted[0]?.readableEnded || accepted[0]?.destroyed).toBe(true);
+  for (const socket of accepted) socket.destroy();
+  await new Promise((resolve) => mute.close(resolve));
+  await side('b', 'b1', { host: '127.0.0.1', port });
+  await until(() => a.peers.isConnected('b'));
+  expect(a.seen).toEqual(['connected b b1']);
+}, 20_000);
 
 test('frames of one turn arrive in their order', async () => {
   const a = await side('a', 'a1');
