@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import { createServer } from 'node:http';
 import { getRequestListener } from '@hono/node-server';
 import type { HttpBindings } from '@hono/node-server';
+import { ByteBudget } from '../base/byte-budget.ts';
 import { messageOf } from '../base/errors.ts';
 import type { Address } from '../ports/address.ts';
 import type { HttpHandler, HttpListener, HttpOptions, HttpServer } from '../ports/http.ts';
@@ -10,6 +11,15 @@ import { listenOn } from './tcp.ts';
 import { plainHost } from './udp.ts';
 
 const bodyBytesMaxDefault = 64 * 1024 * 1024;
+const bodiesBytesMaxDefault = 128 * 1024 * 1024;
+/** A body that is announced with less is not counted: so many connections as there may be cannot make much of it. */
+const countedBytesMin = 16 * 1024;
+
+interface BodyLimits {
+  readonly bytesMax: number;
+  /** For all bodies together. */
+  readonly budget: ByteBudget;
+}
 
 /** HTTP/1.1 over node:http, with @hono/node-server between its objects and the web's. */
 export class NodeHttpServer implements HttpServer {
@@ -20,9 +30,9 @@ export class NodeHttpServer implements HttpServer {
   }
 
   async listen(address: Address, handler: HttpHandler, options: HttpOptions = {}): Promise<HttpListener> {
-    const bodyBytesMax = options.bodyBytesMax ?? bodyBytesMaxDefault;
+    const limits = { bytesMax: options.bodyBytesMax ?? bodyBytesMaxDefault, budget: new ByteBudget(options.bodiesBytesMax ?? bodiesBytesMaxDefault) };
     const answer = getRequestListener(
-      (request, bindings) => this.#answer(request, (bindings as HttpBindings).incoming, handler, bodyBytesMax),
+      (request, bindings) => this.#answer(request, (bindings as HttpBindings).incoming, handler, limits),
       { overrideGlobalObjects: false, errorHandler: (error) => this.#failed(error) },
     );
     const server = createServer({
@@ -51,19 +61,21 @@ export class NodeHttpServer implements HttpServer {
     };
   }
 
-  async #answer(request: Request, incoming: IncomingMessage, handler: HttpHandler, bodyBytesMax: number): Promise<Response> {
+  async #answer(request: Request, incoming: IncomingMessage, handler: HttpHandler, limits: BodyLimits): Promise<Response> {
     const declared = Number(incoming.headers['content-length'] ?? 0);
-    if (declared > bodyBytesMax) return tooLarge(bodyBytesMax);
+    if (declared > limits.bytesMax) return tooLarge(limits.bytesMax);
     const from: Address = { host: plainHost(incoming.socket.remoteAddress ?? ''), port: incoming.socket.remotePort ?? 0 };
-    if (incoming.headers['transfer-encoding'] === undefined) return handler(request, from);
-    // Without a declared length the bytes are counted as they come.
-    const meter = new Meter(bodyBytesMax);
+    if (incoming.headers['transfer-encoding'] === undefined && declared < countedBytesMin) return handler(request, from);
+    // The bytes are counted as they come: an announcement takes no memory yet, and need not be true.
+    const meter = new Meter(limits);
     try {
       const response = await handler(meter.wrap(request), from);
-      return meter.exceeded ? tooLarge(bodyBytesMax) : response;
+      return meter.refusal?.() ?? response;
     } catch (error) {
-      if (meter.exceeded) return tooLarge(bodyBytesMax);
+      if (meter.refusal !== undefined) return meter.refusal();
       throw error;
+    } finally {
+      meter.close();
     }
   }
 
@@ -74,26 +86,46 @@ export class NodeHttpServer implements HttpServer {
 }
 
 class Meter {
-  readonly #max: number;
+  readonly #limits: BodyLimits;
   #count = 0;
-  exceeded = false;
+  #closed = false;
+  /** The answer where the body was too much. */
+  refusal: (() => Response) | undefined;
 
-  constructor(max: number) {
-    this.#max = max;
+  constructor(limits: BodyLimits) {
+    this.#limits = limits;
   }
 
   wrap(request: Request): Request {
     if (request.body === null) return request;
     const body = request.body.pipeThrough(new TransformStream<Uint8Array, Uint8Array>({
       transform: (chunk, controller) => {
-        this.#count += chunk.length;
-        this.exceeded ||= this.#count > this.#max;
-        if (this.exceeded) controller.error(new Error(`the request body has more than ${this.#max} bytes`));
-        else controller.enqueue(chunk);
+        if (this.#take(chunk.length)) controller.enqueue(chunk);
+        else controller.error(new Error('the request body is refused'));
       },
     }));
     return new Request(request.url, { method: request.method, headers: request.headers, signal: request.signal, body, duplex: 'half' } as RequestInit);
   }
+
+  #take(bytes: number): boolean {
+    const { bytesMax, budget } = this.#limits;
+    if (this.refusal !== undefined || this.#closed) return false;
+    if (this.#count + bytes > bytesMax) this.refusal = () => tooLarge(bytesMax);
+    else if (!budget.take(bytes)) this.refusal = () => tooMuch(budget);
+    else this.#count += bytes;
+    return this.refusal === undefined;
+  }
+
+  /** Nobody holds the body any more. */
+  close(): void {
+    this.#closed = true;
+    this.#limits.budget.give(this.#count);
+    this.#count = 0;
+  }
+}
+
+function tooMuch(budget: ByteBudget): Response {
+  return Response.json({ error: { code: 'BUSY', message: `the request is refused, nothing was done: bodies of ${budget.usedBytes} bytes are being received, of at most ${budget.limitBytes} together; try again later` } }, { status: 503, headers: { connection: 'close' } });
 }
 
 function tooLarge(bodyBytesMax: number): Response {

@@ -12,6 +12,8 @@ export type HttpHandler = (request: Request, from: Address) => Promise<Response>
 export interface HttpOptions {
   /** A longer request body is answered with 413 (bytes); default 64 MiB. */
   readonly bodyBytesMax?: number;
+  /** Bytes of all request bodies that are being received or handled, but for those announced with less than 16 KiB; beyond them 503. Default 128 MiB. */
+  readonly bodiesBytesMax?: number;
   /** Time for a request's headers (ms), then 408; default 10,000. */
   readonly headersTimeoutMs?: number;
   /** Time for a whole request, body included (ms), then 408; default 60,000. A response may take as long as it likes. */

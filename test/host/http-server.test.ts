@@ -64,6 +64,29 @@ it('answers 413 to a body over the limit, declared or not', async () => {
   expect([over.status, ((await over.json()) as { error: { code: string } }).error.code]).toEqual([413, 'BODY_TOO_LARGE']);
 });
 
+it('answers 503 to bodies that are too much together, serves what fits, and takes as much again afterwards', async () => {
+  const url = await serve(async (request) => new Response(`${(await request.arrayBuffer()).byteLength}`), { bodiesBytesMax: 100_000 });
+  const { hostname, port } = new URL(url);
+  for (let round = 0; round < 3; round++) {
+    // Half a body that stays half for now.
+    const slow = net.connect(Number(port), hostname);
+    let answer = '';
+    slow.setEncoding('latin1').on('data', (text: string) => (answer += text)).on('error', () => {});
+    slow.write(`POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 90000\r\n\r\n${'x'.repeat(60_000)}`);
+    const post = async (bytes: number): Promise<number> => (await fetch(url, { method: 'POST', body: 'x'.repeat(bytes) }).catch(() => undefined))?.status ?? 0;
+    await expect.poll(async () => await post(60_000), { timeout: 5000 }).toBe(503);
+    expect(await post(10_000)).toBe(200);
+    expect(await post(30_000)).toBe(200);
+    if (round === 1) slow.destroy();
+    else {
+      slow.write('x'.repeat(30_000));
+      await expect.poll(() => answer, { timeout: 5000 }).toContain('90000');
+      slow.destroy();
+    }
+    await expect.poll(async () => await post(90_000), { timeout: 5000 }).toBe(200);
+  }
+});
+
 it('answers 500 to what the handler throws, logs it, and goes on', async () => {
   const errors: string[] = [];
   let calls = 0;

@@ -19,6 +19,8 @@ type AnswerName =
   | 'notFound'
   | 'notStored'
   | 'ok'
+  | 'outOfMemory'
+  | 'outOfMemoryReading'
   | 'reset'
   | 'stored'
   | 'tooLarge'
@@ -41,6 +43,8 @@ export const answers: Readonly<Record<AnswerName, Uint8Array>> = {
   notFound: ascii('NOT_FOUND\r\n'),
   notStored: ascii('NOT_STORED\r\n'),
   ok: ascii('OK\r\n'),
+  outOfMemory: ascii('SERVER_ERROR out of memory storing object\r\n'),
+  outOfMemoryReading: ascii('SERVER_ERROR out of memory reading request\r\n'),
   reset: ascii('RESET\r\n'),
   stored: ascii('STORED\r\n'),
   tooLarge: ascii('SERVER_ERROR object too large for cache\r\n'),

@@ -10,6 +10,11 @@ export interface MemcachedLimits {
   readonly pendingMax: number;
   /** Bytes of finished answers of one connection that wait for an earlier one; beyond it the connection is not read. Default 4 MiB. */
   readonly pendingBytesMax: number;
+  /**
+   * Memory of requests of which only a part has come, of all connections together, without the first 16 KiB of each;
+   * a value beyond it is answered with `SERVER_ERROR out of memory storing object` and swallowed. Default 128 MiB.
+   */
+  readonly halfSentBytesMax: number;
   /** How long close() lets requests under way finish, in ms; default 1000. */
   readonly closeGraceMs: number;
   /** How long after its end a connection may stay half open before it is cut, in ms; default 5000. */
@@ -22,6 +27,7 @@ export const defaultMemcachedLimits: MemcachedLimits = {
   retrievalLineBytesMax: 1024 * 1024,
   pendingMax: 1024,
   pendingBytesMax: 4 * 1024 * 1024,
+  halfSentBytesMax: 128 * 1024 * 1024,
   closeGraceMs: 1000,
   lingerMs: 5000,
 };

@@ -1,3 +1,4 @@
+import { ByteBudget } from '../../base/byte-budget.ts';
 import type { Address } from '../../ports/address.ts';
 import type { Clock } from '../../ports/clock.ts';
 import type { Log } from '../../ports/log.ts';
@@ -5,8 +6,9 @@ import type { Stream, Streams } from '../../ports/streams.ts';
 import { formatAddress } from '../../ports/address.ts';
 import type { StoreRouter } from '../../core/store/request.ts';
 import { OpenConnections } from '../open-connections.ts';
+import type { Answering, ConnectionHost } from './answering.ts';
 import { answers } from './answers.ts';
-import { Connection, type ConnectionHost } from './connection.ts';
+import { Connection } from './connection.ts';
 import { Counters } from './counters.ts';
 import { defaultMemcachedLimits, type MemcachedLimits } from './limits.ts';
 import { ascii, Output } from './output.ts';
@@ -44,13 +46,14 @@ class Server implements MemcachedServer, ConnectionHost {
   readonly router: StoreRouter;
   readonly limits: MemcachedLimits;
   readonly counters: Counters = new Counters();
+  readonly halfSent: ByteBudget;
   readonly output: Output = new Output();
   readonly version: Uint8Array;
   address: Address;
   readonly #options: MemcachedOptions;
-  readonly #open: OpenConnections<Connection>;
+  readonly #open: OpenConnections<Answering>;
   readonly #startedMs: number;
-  #waiting: Connection[] = [];
+  #waiting: Answering[] = [];
   #turnScheduled = false;
   #closing = false;
 
@@ -59,6 +62,7 @@ class Server implements MemcachedServer, ConnectionHost {
     this.router = options.router;
     this.limits = { ...defaultMemcachedLimits, ...options.limits };
     this.#open = new OpenConnections(options.clock, this.limits.lingerMs);
+    this.halfSent = new ByteBudget(this.limits.halfSentBytesMax);
     this.version = ascii(`VERSION ${this.#versionText()}\r\n`);
     this.address = options.address;
     this.#startedMs = options.clock.now();
@@ -109,7 +113,7 @@ class Server implements MemcachedServer, ConnectionHost {
     }
   }
 
-  atEndOfTurn(connection: Connection): void {
+  atEndOfTurn(connection: Answering): void {
     this.#waiting.push(connection);
     if (this.#turnScheduled) return;
     this.#turnScheduled = true;
@@ -121,15 +125,15 @@ class Server implements MemcachedServer, ConnectionHost {
     });
   }
 
-  onBinary(connection: Connection): void {
+  onBinary(connection: Answering): void {
     this.#options.log.warn('a client spoke the memcached binary protocol, which is not supported: closed; let it use the text protocol', { remote: formatAddress(connection.stream.remote) });
   }
 
-  onEnded(connection: Connection): void {
+  onEnded(connection: Answering): void {
     this.#open.onEnded(connection);
   }
 
-  onClosed(connection: Connection): void {
+  onClosed(connection: Answering): void {
     this.#open.onClosed(connection);
   }
 

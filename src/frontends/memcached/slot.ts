@@ -1,7 +1,7 @@
 import { Op, Status, type ReplySink, type StoreReply } from '../../core/store/request.ts';
 import { countOutcome, failureOf, outcomeOf, writeHit, writeOutcome } from './answers.ts';
 import { Output } from './output.ts';
-import type { Connection } from './connection.ts';
+import type { Answering } from './answering.ts';
 
 /** The keys of one retrieval share the fate of its last line: one key that could not be read must not look like a miss. */
 export interface Retrieval {
@@ -13,7 +13,7 @@ export interface Retrieval {
  * output; else the slot keeps its place in the order of answers until it and all before it are there.
  */
 export class Slot implements ReplySink {
-  readonly #connection: Connection;
+  readonly #connection: Answering;
   /** The answer has come. */
   done = false;
   /** This slot has its place in the queue; the answer comes later than the call. */
@@ -31,7 +31,7 @@ export class Slot implements ReplySink {
   /** The retrieval whose last line follows. */
   #ends: Retrieval | undefined = undefined;
 
-  constructor(connection: Connection) {
+  constructor(connection: Answering) {
     this.#connection = connection;
   }
 
