@@ -11,7 +11,7 @@ export function loseNodes(map: ClusterMap, gone: ReadonlyMap<string, Evidence>):
 }
 
 function loseFrom(map: ClusterMap, keyspace: KeyspaceEntry, partition: PartitionEntry, index: number, gone: ReadonlyMap<string, Evidence>): void {
-  strikeLastHolders(partition, (last) => isCertainlyDead(gone.get(last.name)));
+  if (strikeLastHolders(partition, (last) => isCertainlyDead(gone.get(last.name)))) resumeLast(map, keyspace, partition, index);
   const lostMembers = partition.inSync.filter((name) => gone.has(name));
   if (lostMembers.length === 0) return;
   const { founding } = partition;
@@ -31,13 +31,14 @@ function loseFrom(map: ClusterMap, keyspace: KeyspaceEntry, partition: Partition
   if (partition.primary !== undefined && gone.has(partition.primary)) promote(keyspace, partition, index);
 }
 
-/** Some of the processes that may hold everything turned out not to: nor may they begin empty. With the last of them the partition is lost. */
-function strikeLastHolders(partition: PartitionEntry, isGone: (last: PartitionEntry['lastInSync'][number]) => boolean): void {
+/** Some of the processes that may hold everything turned out not to: nor may they begin empty. With the last of them the partition is lost. True if there were any. */
+function strikeLastHolders(partition: PartitionEntry, isGone: (last: PartitionEntry['lastInSync'][number]) => boolean): boolean {
   const gone = partition.lastInSync.filter(isGone);
-  if (gone.length === 0) return;
+  if (gone.length === 0) return false;
   partition.lastInSync = partition.lastInSync.filter((last) => !gone.includes(last));
   partition.founding = partition.founding.filter((member) => !gone.some((last) => last.name === member));
   if (partition.lastInSync.length === 0 && partition.inSync.length === 0) partition.lost = true;
+  return true;
 }
 
 function leaveInSync(partition: PartitionEntry, name: string): void {
@@ -64,26 +65,31 @@ function promote(keyspace: KeyspaceEntry, partition: PartitionEntry, index: numb
 export function resumeNode(map: ClusterMap, name: string, instance: string): void {
   for (const keyspace of Object.values(map.keyspaces)) {
     keyspace.partitions.forEach((partition, index) => {
-      if (partition.inSync.length > 0 || partition.lost) return;
-      const last = partition.lastInSync;
-      if (!last.some((copy) => copy.name === name && copy.instance === instance)) return;
-      // With acks `all` each of the last copies holds every acknowledged write. Otherwise only all of them together do.
-      const needed = keyspace.options.acks === 'all' ? [name] : last.map((copy) => copy.name);
-      if (!needed.every((copy) => isLive(map, copy))) return;
-      partition.inSync = needed;
-      partition.founding = partition.founding.filter((member) => needed.includes(member));
-      partition.lastInSync = [];
-      promote(keyspace, partition, index);
+      if (partition.lastInSync.some((copy) => copy.name === name && copy.instance === instance)) resumeLast(map, keyspace, partition, index);
     });
   }
+}
+
+/** Goes on with the last holders, if enough of them are back. With acks `all` each of them holds every acknowledged write, otherwise only all of them together do. */
+function resumeLast(map: ClusterMap, keyspace: KeyspaceEntry, partition: PartitionEntry, index: number): void {
+  if (partition.inSync.length > 0 || partition.lost) return;
+  const last = partition.lastInSync;
+  const back = last.filter((copy) => isLive(map, copy.name) && map.nodes[copy.name]?.instance === copy.instance).map((copy) => copy.name);
+  const needed = keyspace.options.acks === 'all' ? back.slice(0, 1) : back;
+  if (needed.length === 0 || (keyspace.options.acks !== 'all' && back.length < last.length)) return;
+  partition.inSync = needed;
+  partition.founding = partition.founding.filter((member) => needed.includes(member));
+  partition.lastInSync = [];
+  promote(keyspace, partition, index);
 }
 
 /** A new process took the name: whatever its predecessor held in memory is gone. */
 export function forgetInstance(map: ClusterMap, name: string, instance: string): void {
   for (const keyspace of Object.values(map.keyspaces)) {
-    for (const partition of keyspace.partitions) {
-      strikeLastHolders(partition, (last) => last.name === name && last.instance !== instance);
-    }
+    keyspace.partitions.forEach((partition, index) => {
+      // The others may have been waiting for just this one.
+      if (strikeLastHolders(partition, (last) => last.name === name && last.instance !== instance)) resumeLast(map, keyspace, partition, index);
+    });
   }
 }
 
