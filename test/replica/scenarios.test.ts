@@ -191,6 +191,35 @@ describe('failover', () => {
     expect(contents(a.copy()!.table)[0]).toMatch(/^n=6 /);
   });
 
+  test('a touch that took effect is not done again over what came after it; a gat is told what it had read', () => {
+    const cell = newCell();
+    const far = 4_000_000_000;
+    done(cell, Op.set, 'k', 'v');
+    const touch = new Call(requestOf(Op.touch, 'k', { expiresAt: far }), nextId++);
+    touch.try(primaryOf(cell));
+    expect(cell.settle()).toBe(true);
+    done(cell, Op.set, 'k', 'w');
+    cell.pass(10);
+    touch.try(primaryOf(cell));
+    expect(cell.settle()).toBe(true);
+    expect(touch.outcomes.map((outcome) => outcome.status)).toEqual([Status.touched, Status.touched]);
+    const { table } = primaryOf(cell).copy()!;
+    const { key, keyEnd, hash } = touch.request;
+    expect(table.expiresAtOf(table.get(key, 0, keyEnd, hash))).toBe(0);
+    // Its time is over by when it is asked for again.
+    const gat = new Call(requestOf(Op.gat, 'k', { expiresAt: 1 }), nextId++);
+    gat.try(primaryOf(cell));
+    expect(cell.settle()).toBe(true);
+    expect(done(cell, Op.get, 'k').done?.status).toBe(Status.miss);
+    gat.try(primaryOf(cell));
+    expect(cell.settle()).toBe(true);
+    expect(gat.outcomes.map((outcome) => [outcome.status, outcome.value])).toEqual([[Status.hit, 'w'], [Status.hit, 'w']]);
+    done(cell, Op.set, 'k', 'x');
+    gat.try(primaryOf(cell));
+    expect(cell.settle()).toBe(true);
+    expect(gat.outcomes.at(-1)?.status).toBe(Status.unknownOutcome);
+  });
+
   test('a frame of the new epoch that is ahead of the map ends the old tenure', () => {
     const cell = newCell();
     const old = primaryOf(cell);

@@ -165,7 +165,7 @@ export class Primary {
       this.#answer(request.hash, out.reply, sink);
       return;
     }
-    if (ageMs > 0 && request.op !== Op.touch && request.op !== Op.gat && this.#answerRetry(now, request, origin, id, ageMs, sink)) return;
+    if (ageMs > 0 && this.#answerRetry(now, request, origin, id, ageMs, sink)) return;
     const refusal = this.#refusal();
     if (refusal !== undefined) {
       this.#refuse(refusal, sink);
@@ -225,8 +225,8 @@ export class Primary {
 
   /** True if the request needs no further work: it took effect before, or that cannot be known any more. */
   #answerRetry(now: number, request: StoreRequest, origin: number, id: number, ageMs: number, sink: ExecuteSink): boolean {
-    const { log, commitSeq } = this.#copy;
-    const seq = findOutcome(log, now, request, origin, id, ageMs, this.#reply);
+    const { log, table, commitSeq } = this.#copy;
+    const seq = findOutcome(log, table, now, request, origin, id, ageMs, this.#reply);
     if (seq === neverDone) return false;
     if (seq === notKnown || seq <= commitSeq) sink.reply(this.#reply);
     else this.#pending.park(log.lastSeq, request.hash, false, this.#reply, sink);

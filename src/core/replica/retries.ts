@@ -4,6 +4,7 @@ import { Effect } from '../store/effect.ts';
 import { Op, Status } from '../store/request.ts';
 import type { StoreReply, StoreRequest } from '../store/request.ts';
 import { effectStart, entryStatus, newLocation } from './log.ts';
+import type { Table } from '../store/table.ts';
 import type { ReplicaLog } from './log.ts';
 
 /**
@@ -25,7 +26,7 @@ export const notKnown = 0;
  * @param ageMs how long ago it was first sent
  * @returns the sequence number of its entry, {@link neverDone} or {@link notKnown}
  */
-export function findOutcome(log: ReplicaLog, now: number, request: StoreRequest, origin: number, id: number, ageMs: number, reply: StoreReply): number {
+export function findOutcome(log: ReplicaLog, table: Table, now: number, request: StoreRequest, origin: number, id: number, ageMs: number, reply: StoreReply): number {
   const seq = log.find(origin, id);
   if (seq === 0) {
     if (log.droppedUntil < now - ageMs - ageMarginMs) return neverDone;
@@ -40,7 +41,22 @@ export function findOutcome(log: ReplicaLog, now: number, request: StoreRequest,
   reply.cas = effect.cas;
   reply.message = undefined;
   if (request.op === Op.incr || request.op === Op.decr) reply.counter = readCounter(effect);
+  if (request.op === Op.gat && !readAgain(table, request, reply)) {
+    reply.status = Status.unknownOutcome;
+    reply.message = 'the expiry was set, but the value that was read with it is not there any more';
+  }
   return seq;
+}
+
+/** What a gat has read is not in the log; but its entry is the same as long as it has the same version, expired or not. */
+function readAgain(table: Table, request: StoreRequest, reply: StoreReply): boolean {
+  const ref = table.get(request.key, request.keyStart, request.keyEnd, request.hash);
+  if (ref === 0 || table.casOf(ref) !== reply.cas) return false;
+  reply.flags = table.flagsOf(ref);
+  reply.value = table.memoryOf(ref);
+  reply.valueStart = table.valueStartOf(ref);
+  reply.valueEnd = reply.valueStart + table.valueLengthOf(ref);
+  return true;
 }
 
 /** The number that an incr or decr wrote; the value may be padded with blanks. */
