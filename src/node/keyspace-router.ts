@@ -34,13 +34,21 @@ export class KeyspaceRouter implements StoreRouter {
       this.#requests.execute(this.#name, entry, request, sink);
       return;
     }
+    let mayHaveWorked = false;
     const part: ReplySink = {
       reply: (reply) => {
+        if (reply.status === Status.ok || reply.status === Status.unknownOutcome) mayHaveWorked = true;
         if (reply.status !== Status.ok) {
           worst.status = reply.status;
           worst.message = reply.message;
         }
-        if (--left === 0) sink.reply(worst);
+        if (--left > 0) return;
+        if (mayHaveWorked && worst.status !== Status.ok) {
+          // 'Nothing was done' holds for some of the partitions only.
+          worst.status = Status.unknownOutcome;
+          worst.message = 'not every partition could be reached: send the flush again';
+        }
+        sink.reply(worst);
       },
     };
     for (let partition = left - 1; partition >= 0; partition--) this.#requests.execute(this.#name, entry, request, part, partition);

@@ -280,4 +280,3 @@ export class Requests implements RequestKeeper {
     for (const pending of this.#all()) this.#expire(pending);
   }
 }
-
