@@ -15,7 +15,7 @@ const usage = `npm run sim -- [--seeds N] [--seed S] [options]
   --jobs N          processes to play in (default 1)
   --trace           print the end of the trace of each failing seed; twice: every line as it comes
   --keep-going      play on after a failing seed (the default with --seeds)
-  --nodes N  --mild  --wild  --seconds N  --acks all|majority  --no-apps  --last-node never|on-refusal|on-silence      instead of what the seed draws
+  --nodes N  --mild  --wild  --seconds N  --acks all|majority|one  --no-apps  --plain (one keyspace, simple calls)  --last-node never|on-refusal|on-silence      instead of what the seed draws
   --only KIND,…  --without KIND,…     kinds of faults: ${Object.keys(faultKinds).join(' ')}`;
 
 interface Arguments {
@@ -34,7 +34,7 @@ function readArguments(argv: string[]): Arguments {
     args: argv,
     options: {
       'seeds': { type: 'string' }, 'seed': { type: 'string' }, 'json': { type: 'boolean' }, 'jobs': { type: 'string' }, 'trace': { type: 'boolean', multiple: true }, 'keep-going': { type: 'boolean' },
-      'nodes': { type: 'string' }, 'mild': { type: 'boolean' }, 'wild': { type: 'boolean' }, 'seconds': { type: 'string' }, 'acks': { type: 'string' }, 'no-apps': { type: 'boolean' }, 'last-node': { type: 'string' },
+      'nodes': { type: 'string' }, 'mild': { type: 'boolean' }, 'wild': { type: 'boolean' }, 'seconds': { type: 'string' }, 'acks': { type: 'string' }, 'no-apps': { type: 'boolean' }, 'plain': { type: 'boolean' }, 'last-node': { type: 'string' },
       'only': { type: 'string' }, 'without': { type: 'string' }, 'help': { type: 'boolean' },
     },
   });
@@ -53,19 +53,19 @@ function readArguments(argv: string[]): Arguments {
     if (!(kind in faultKinds)) throw new Error(`--${name}: there is no fault '${kind}'; there are ${Object.keys(faultKinds).join(', ')}`);
     return kind as FaultKind;
   });
-  if (values.acks !== undefined && values.acks !== 'all' && values.acks !== 'majority') throw new Error(`--acks takes all or majority, not '${values.acks}'`);
+  if (values.acks !== undefined && values.acks !== 'all' && values.acks !== 'majority' && values.acks !== 'one') throw new Error(`--acks takes all, majority or one, not '${values.acks}'`);
   const lastNode = values['last-node'];
   if (lastNode !== undefined && lastNode !== 'never' && lastNode !== 'on-refusal' && lastNode !== 'on-silence') throw new Error(`--last-node takes never, on-refusal or on-silence, not '${lastNode}'`);
   const seed = number('seed', 0);
   const extra = [
     ...(['nodes', 'seconds', 'acks', 'last-node', 'only', 'without'] as const).flatMap((name) => (values[name] === undefined ? [] : [`--${name} ${values[name]}`])),
-    ...(['mild', 'wild', 'no-apps'] as const).flatMap((name) => (values[name] === true ? [`--${name}`] : [])),
+    ...(['mild', 'wild', 'no-apps', 'plain'] as const).flatMap((name) => (values[name] === true ? [`--${name}`] : [])),
   ].map((part) => ` ${part}`).join('');
   return {
     first: seed ?? 1, count: number('seeds', 1) ?? (seed === undefined ? 20 : 1), json: values.json === true, jobs: number('jobs', 1) ?? 1, trace: values.trace?.length ?? 0, extra,
     run: {
-      nodes: number('nodes', 1), safetySeconds: number('seconds', 1), severity: values.mild === true ? 'mild' : values.wild === true ? 'wild' : undefined, acks: values.acks as 'all' | 'majority' | undefined,
-      apps: values['no-apps'] === true ? false : undefined, lastNode, only: kinds('only'), without: kinds('without'),
+      nodes: number('nodes', 1), safetySeconds: number('seconds', 1), severity: values.mild === true ? 'mild' : values.wild === true ? 'wild' : undefined, acks: values.acks as 'all' | 'majority' | 'one' | undefined,
+      apps: values['no-apps'] === true ? false : undefined, extras: values.plain === true ? false : undefined, lastNode, only: kinds('only'), without: kinds('without'),
     },
   };
 }

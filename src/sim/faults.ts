@@ -1,80 +1,16 @@
 /** The kinds of trouble that a simulated cluster is put through. */
-import type { Prng } from '../base/prng.ts';
-import type { RunningNode } from './checkers/checker.ts';
-import type { SimCluster } from './sim-cluster.ts';
-import type { SimWorld } from './sim-world.ts';
+import { extraKinds } from './extra-faults.ts';
+import type { ExtraFaultKind } from './extra-faults.ts';
+import { allPairs, between, cut, kill, pickName, someNames, someNode, withLinks } from './fault-tools.ts';
+import type { Fault } from './fault-tools.ts';
 
-export interface FaultContext {
-  readonly cluster: SimCluster;
-  readonly world: SimWorld;
-  readonly random: Prng;
-  /** Nodes whose processes live and that have come up. */
-  nodes(): readonly RunningNode[];
-  sleep(ms: number): Promise<void>;
-  trace(text: string): void;
-  /** Everything is being mended: nothing more may be broken. */
-  isOver(): boolean;
-  /** Waits until the cluster is whole again; false when it took longer. */
-  whole(limitMs: number): Promise<boolean>;
-  /** The node is about to stop by itself. */
-  leaving(instance: string): void;
-  /** An order of the operator's; what becomes of it is only told to the trace. */
-  order(what: string, work: Promise<unknown>): void;
-}
-
-/** Plays one fault from beginning to end, however long that takes. What it broke, it mends, or the liveness phase does. */
-export type Fault = (context: FaultContext) => Promise<void>;
-
-function pickName({ cluster, random }: FaultContext): string {
-  return random.pick(cluster.names) as string;
-}
-
-function between(random: Prng, from: number, to: number): number {
-  return from + random.float() * (to - from);
-}
-
-/** Some of the names, at least one, at most all but one. */
-function someNames({ cluster, random }: FaultContext): [string[], string[]] {
-  const names = random.shuffle([...cluster.names]);
-  const count = 1 + random.below(Math.max(1, names.length - 1));
-  return [names.slice(0, count), names.slice(count)];
-}
-
-async function kill(context: FaultContext, name: string, downMs: number): Promise<void> {
-  context.trace(`FAULT kill -9 ${name}, back in ${downMs.toFixed(0)} ms`);
-  context.cluster.kill(name);
-  await context.sleep(downMs);
-  context.cluster.restart(name);
-}
-
-async function withLinks(context: FaultContext, pairs: readonly (readonly [string, string])[], settings: Parameters<SimWorld['network']['links']['set']>[2], ms: number): Promise<void> {
-  const { links } = context.world.network;
-  const before = pairs.map(([from, to]) => links.get(from, to));
-  for (const [from, to] of pairs) links.set(from, to, settings);
-  await context.sleep(ms);
-  pairs.forEach(([from, to], index) => {
-    const old = before[index];
-    if (old !== undefined) links.set(from, to, Object.fromEntries(Object.keys(settings).map((key) => [key, old[key as keyof typeof old]])));
-  });
-}
-
-function allPairs(from: readonly string[], to: readonly string[]): [string, string][] {
-  return from.flatMap((a) => to.filter((b) => b !== a).map((b): [string, string] => [a, b]));
-}
-
-async function cut(context: FaultContext, what: string, pairs: readonly (readonly [string, string])[], ms: number): Promise<void> {
-  context.trace(`FAULT ${what} for ${ms.toFixed(0)} ms: ${pairs.map(([from, to]) => `${from}→${to}`).join(' ')}`);
-  for (const [from, to] of pairs) context.world.network.links.set(from, to, { blocked: true });
-  await context.sleep(ms);
-  for (const [from, to] of pairs) context.world.network.links.set(from, to, { blocked: false });
-  context.trace(`the cut is mended: ${what}`);
-}
-
-export type FaultKind =
+type BasicFaultKind =
   | 'kill' | 'kill-long' | 'crash' | 'pause' | 'isolate' | 'split' | 'one-way' | 'pair' | 'latency' | 'lossy' | 'slow-peer' | 'wall-jump' | 'slow-disk' | 'full-disk'
   | 'leave' | 'drain' | 'transfer' | 'app-order' | 'kill-many' | 'restart-all' | 'rolling' | 'new-disk';
 
-export const faultKinds: Readonly<Record<FaultKind, Fault>> = {
+export type FaultKind = BasicFaultKind | ExtraFaultKind;
+
+const basicKinds: Readonly<Record<BasicFaultKind, Fault>> = {
   'kill': async (context) => await kill(context, pickName(context), between(context.random, 5, 300)),
   'kill-long': async (context) => await kill(context, pickName(context), between(context.random, 1000, 9000)),
   'crash': async (context) => {
@@ -131,7 +67,7 @@ export const faultKinds: Readonly<Record<FaultKind, Fault>> = {
   'wall-jump': async (context) => {
     const process = context.cluster.process(pickName(context));
     if (process === undefined) return;
-    const ms = between(context.random, -3_600_000, 3_600_000);
+    const ms = between(context.random, -context.wallJumpMs, context.wallJumpMs);
     context.trace(`FAULT the wall clock of ${process.name} jumps by ${ms.toFixed(0)} ms`);
     process.clock.jumpWall(ms);
   },
@@ -157,7 +93,7 @@ export const faultKinds: Readonly<Record<FaultKind, Fault>> = {
     context.cluster.restart(name);
   },
   'leave': async (context) => {
-    const running = context.random.pick(context.nodes().filter(({ process }) => !process.paused));
+    const running = someNode(context);
     if (running === undefined) return;
     const { name, node, process, parts } = running;
     context.trace(`FAULT ${name} leaves`);
@@ -172,22 +108,22 @@ export const faultKinds: Readonly<Record<FaultKind, Fault>> = {
   },
   'drain': async (context) => {
     const name = pickName(context);
-    const by = context.random.pick(context.nodes().filter(({ process }) => !process.paused));
+    const by = someNode(context);
     if (by === undefined) return;
     context.trace(`FAULT ${name} is drained`);
     context.order(`drain of ${name}`, by.node.drainNode(name, true));
     await context.sleep(between(context.random, 300, 3000));
-    const again = context.random.pick(context.nodes().filter(({ process }) => !process.paused));
+    const again = someNode(context);
     if (again !== undefined) context.order(`undrain of ${name}`, again.node.drainNode(name, false));
   },
   'transfer': async (context) => {
-    const by = context.random.pick(context.nodes().filter(({ process }) => !process.paused));
+    const by = someNode(context);
     if (by === undefined) return;
     context.trace('FAULT the leadership is handed over');
     context.order('transfer', by.node.transferLeadership(context.random.chance(0.5) ? pickName(context) : undefined));
   },
   'app-order': async (context) => {
-    const by = context.random.pick(context.nodes().filter(({ process }) => !process.paused));
+    const by = someNode(context);
     const app = context.random.pick(context.cluster.options.apps ?? []);
     if (by === undefined || app === undefined) return;
     const name = pickName(context);
@@ -197,7 +133,7 @@ export const faultKinds: Readonly<Record<FaultKind, Fault>> = {
     if (what === 'stop') context.order('stop', by.node.app(app.name, { type: 'want', wanted: 'stopped' }));
     if (what === 'forbid') context.order('forbid', by.node.app(app.name, { type: 'permit', node: name, allowed: false }));
     await context.sleep(between(context.random, 100, 3000));
-    const again = context.random.pick(context.nodes().filter(({ process }) => !process.paused));
+    const again = someNode(context);
     if (again === undefined) return;
     if (what === 'stop') context.order('start', again.node.app(app.name, { type: 'want', wanted: 'started' }));
     if (what === 'forbid') context.order('permit', again.node.app(app.name, { type: 'permit', node: name, allowed: true }));
@@ -228,10 +164,16 @@ export const faultKinds: Readonly<Record<FaultKind, Fault>> = {
   },
 };
 
+export const faultKinds: Readonly<Record<FaultKind, Fault>> = { ...basicKinds, ...extraKinds };
+
 /** After one of these alone, a cluster of three or more nodes has lost nothing and nobody. */
 export const mildKinds: readonly FaultKind[] = [
   'kill', 'kill-long', 'crash', 'pause', 'isolate', 'one-way', 'pair', 'latency', 'lossy', 'slow-peer', 'wall-jump', 'slow-disk', 'full-disk', 'leave', 'drain', 'transfer', 'app-order', 'rolling', 'new-disk',
 ];
 
 /** `new-disk` breaks the promise on which voters rely, so that it must not meet other faults. */
-export const wildKinds: readonly FaultKind[] = (Object.keys(faultKinds) as FaultKind[]).filter((kind) => kind !== 'new-disk');
+export const wildKinds: readonly FaultKind[] = (Object.keys(basicKinds) as FaultKind[]).filter((kind) => kind !== 'new-disk');
+
+/** Those beyond the plain workload; a torn log is like a new disk. */
+export const mildExtraKinds: readonly FaultKind[] = Object.keys(extraKinds) as FaultKind[];
+export const wildExtraKinds: readonly FaultKind[] = mildExtraKinds.filter((kind) => kind !== 'torn-log');

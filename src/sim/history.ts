@@ -1,9 +1,15 @@
 /** What the clients of a simulated cluster asked for and were told, with the order in which that happened. */
-export type OperationKind = 'get' | 'put' | 'create' | 'update' | 'delete' | 'cas' | 'increment' | 'append' | 'touch' | 'wipe';
+export type OperationKind =
+  | 'get' | 'put' | 'create' | 'update' | 'delete' | 'cas' | 'increment' | 'decrement' | 'append' | 'prepend' | 'touch' | 'gat' | 'flush'
+  /** Nobody calls these: what a loss does to a key. */
+  | 'wipe' | 'rollback';
+
+/** Stands for all keys of a keyspace: a flush. */
+export const everyKey = '*';
 
 /** What a call that was answered said. `version` is 0 where the answer does not tell it. */
 export interface OperationResult {
-  readonly status: 'hit' | 'miss' | 'stored' | 'notStored' | 'exists' | 'notFound' | 'deleted' | 'touched' | 'number' | 'nonNumeric';
+  readonly status: 'hit' | 'miss' | 'stored' | 'notStored' | 'exists' | 'notFound' | 'deleted' | 'touched' | 'number' | 'nonNumeric' | 'flushed';
   readonly value: string;
   readonly version: number;
 }
@@ -13,11 +19,19 @@ export interface Operation {
   /** The node that was asked. */
   readonly node: string;
   readonly kind: OperationKind;
+  readonly keyspace: string;
   readonly key: string;
-  /** put, create, update, cas, append: what to write. increment: by how much. */
+  /** put, create, update, cas, append, prepend: what to write. increment, decrement: by how much. */
   readonly value: string;
   /** cas: the version that must be there. */
   readonly version: number;
+  /** Unix seconds: what it writes, or touches, counts as gone from then on; 0 never. flush: when it takes effect; 0 at once. */
+  readonly expiresAt: number;
+  /** The keyspace may drop entries to make room. */
+  readonly evicts: boolean;
+  /** Whoever carried it out had a clock that showed something in between (unix seconds). */
+  wallFrom: number;
+  wallTo: number;
   /** Place of the call in the order of all calls and returns. */
   readonly called: number;
   readonly calledAt: number;
@@ -32,7 +46,9 @@ export interface Operation {
   code: string;
 }
 
-export type OperationCall = Pick<Operation, 'node' | 'kind' | 'key' | 'value' | 'version'>;
+export type OperationCall = Pick<Operation, 'node' | 'kind' | 'key' | 'value' | 'version'> & Partial<Pick<Operation, 'keyspace' | 'expiresAt' | 'evicts'>>;
+
+const defaultKeyspace = 'default';
 
 export class History {
   readonly operations: Operation[] = [];
@@ -45,7 +61,7 @@ export class History {
 
   call(now: number, call: OperationCall): Operation {
     const operation: Operation = {
-      ...call, id: this.operations.length, called: this.mark(), calledAt: now, returned: Infinity, returnedAt: Infinity, outcome: 'open', result: undefined, code: '',
+      keyspace: defaultKeyspace, expiresAt: 0, evicts: false, wallFrom: -Infinity, wallTo: Infinity, ...call, id: this.operations.length, called: this.mark(), calledAt: now, returned: Infinity, returnedAt: Infinity, outcome: 'open', result: undefined, code: '',
     };
     this.operations.push(operation);
     return operation;
@@ -75,38 +91,60 @@ export class History {
     operation.returnedAt = now;
   }
 
+  /** Calls on these keys that have no answer yet. */
+  underWay(keyspace: string, keys: ReadonlySet<string>): Operation[] {
+    return this.operations.filter((operation) => operation.outcome === 'open' && operation.keyspace === keyspace && (keys.has(operation.key) || operation.key === everyKey) && operation.kind !== 'get' && operation.kind !== 'touch');
+  }
+
   /**
    * All copies of a partition were lost and the operator accepted it: the keys became absent between place `called` and now.
    * A write that is under way may have been carried out before, and then, as nobody remembers, once more.
    */
-  wiped(now: number, keys: readonly string[], called: number): void {
-    const gone = new Set(keys);
-    const underWay = this.operations.filter((operation) => operation.outcome === 'open' && gone.has(operation.key) && operation.kind !== 'get' && operation.kind !== 'touch');
-    for (const operation of underWay) this.operations.push({ ...operation, id: this.operations.length, outcome: 'unknown', code: 'LOST', returned: Infinity, returnedAt: now });
+  wiped(now: number, keys: readonly string[], called: number, keyspace: string = defaultKeyspace): void {
+    this.#lost('wipe', now, keyspace, keys, called, this.underWay(keyspace, new Set(keys)));
+  }
+
+  /**
+   * The newest writes of a partition may be gone, because all that held them are: between place `called` and now the keys
+   * went back to something that they were before. `underWay`: the writes without an answer at that place. `expires`: entries
+   * of the keyspace have times to live.
+   */
+  rolledBack(now: number, keyspace: string, keys: readonly string[], called: number, underWay: readonly Operation[], expires: boolean): void {
+    this.#lost('rollback', now, keyspace, keys, called, underWay, expires ? 1 : 0);
+  }
+
+  #lost(kind: 'wipe' | 'rollback', now: number, keyspace: string, keys: readonly string[], called: number, underWay: readonly Operation[], expiresAt: number = 0): void {
+    for (const operation of underWay) this.operations.push({ ...operation, id: this.operations.length, outcome: 'unknown', result: undefined, code: 'LOST', returned: Infinity, returnedAt: now, wallTo: Infinity });
     for (const key of keys) {
       this.operations.push({
-        id: this.operations.length, node: '', kind: 'wipe', key, value: '', version: 0, called, calledAt: now, returned: this.mark(), returnedAt: now,
-        outcome: 'done', result: { status: 'deleted', value: '', version: 0 }, code: '',
+        id: this.operations.length, node: '', kind, keyspace, key, value: '', version: 0, expiresAt, evicts: false, wallFrom: -Infinity, wallTo: Infinity,
+        called, calledAt: now, returned: this.mark(), returnedAt: now, outcome: 'done', result: { status: 'deleted', value: '', version: 0 }, code: '',
       });
     }
   }
 
+  /** What was done to each key of each keyspace; what was done to all of a keyspace's stands with each. */
   byKey(): Map<string, Operation[]> {
     const keys = new Map<string, Operation[]>();
+    const ofAll = new Map<string, Operation[]>();
     for (const operation of this.operations) {
-      const list = keys.get(operation.key);
-      if (list === undefined) keys.set(operation.key, [operation]);
+      const { keyspace, key } = operation;
+      const [map, name] = key === everyKey ? [ofAll, keyspace] : [keys, keyspace === defaultKeyspace ? key : `${keyspace}/${key}`];
+      const list = map.get(name);
+      if (list === undefined) map.set(name, [operation]);
       else list.push(operation);
     }
+    for (const list of keys.values()) list.push(...(ofAll.get(list[0]?.keyspace ?? '') ?? []));
     return keys;
   }
 }
 
 export function describeOperation(operation: Operation): string {
-  const { kind, key, value, version, node, result, outcome, code, calledAt, returnedAt } = operation;
-  const argument = kind === 'cas' ? ` ${clip(value)} if version ${version}` : value === '' ? '' : ` ${clip(value)}`;
+  const { kind, keyspace, key, value, version, expiresAt, node, result, outcome, code, calledAt, returnedAt } = operation;
+  const until = expiresAt === 0 ? '' : ` until ${expiresAt}`;
+  const argument = `${kind === 'cas' ? ` ${clip(value)} if version ${version}` : value === '' ? '' : ` ${clip(value)}`}${until}`;
   const answer = result === undefined ? `${outcome} ${code}` : `${result.status}${result.value === '' ? '' : ` ${clip(result.value)}`}${result.version === 0 ? '' : ` version ${result.version}`}`;
-  return `#${operation.id} ${calledAt.toFixed(2)}–${returnedAt.toFixed(2)} ${node} ${kind} ${key}${argument} → ${answer}`;
+  return `#${operation.id} ${calledAt.toFixed(2)}–${returnedAt.toFixed(2)} ${node} ${kind} ${keyspace === defaultKeyspace ? '' : `${keyspace}/`}${key}${argument} → ${answer}`;
 }
 
 function clip(text: string): string {

@@ -6,9 +6,9 @@ import type { RunningNode } from './checkers/checker.ts';
 import type { OnePlace } from './checkers/one-place.ts';
 
 /** @param count how many nodes there are to be */
-export function unsettled(count: number, nodes: readonly RunningNode[], apps: OnePlace, lastNode: LastNodeRule = 'never'): string | undefined {
+export function unsettled(count: number, nodes: readonly RunningNode[], apps: OnePlace, lastNode: LastNodeRule = 'never', zoneOf: (node: string) => string = () => ''): string | undefined {
   if (nodes.length < count) return `only ${nodes.length} of ${count} nodes have come up: ${nodes.map(({ name }) => name).join()}`;
-  return nodesUnsettled(nodes, lastNode) ?? mapsUnsettled(nodes) ?? partitionsUnsettled(nodes[0] as RunningNode) ?? appsUnsettled(nodes[0] as RunningNode, apps);
+  return nodesUnsettled(nodes, lastNode) ?? mapsUnsettled(nodes) ?? partitionsUnsettled(nodes, zoneOf) ?? appsUnsettled(nodes[0] as RunningNode, apps);
 }
 
 function nodesUnsettled(nodes: readonly RunningNode[], lastNode: LastNodeRule): string | undefined {
@@ -37,14 +37,22 @@ function mapsUnsettled(nodes: readonly RunningNode[]): string | undefined {
   return undefined;
 }
 
-function partitionsUnsettled({ node }: RunningNode): string | undefined {
+function partitionsUnsettled(nodes: readonly RunningNode[], zoneOf: (node: string) => string): string | undefined {
+  const { node } = nodes[0] as RunningNode;
+  const zoneCount = new Set(nodes.map(({ name }) => zoneOf(name))).size;
   const status = node.status();
   const { total, lost, withoutPrimary, underReplicated } = status.partitions;
   if (total === 0) return 'there is no keyspace yet';
-  if (lost + withoutPrimary + underReplicated > 0) return `of ${total} partitions ${lost} are lost, ${withoutPrimary} have no primary, ${underReplicated} too few copies in sync`;
+  if (lost + withoutPrimary + underReplicated > 0) {
+    const named = node.partitions().filter((view) => view.primary === undefined || view.inSync.length < view.copies.length).slice(0, 3)
+      .map((view) => `${view.keyspace}/${view.partition}: primary ${view.primary ?? 'none'}, in sync ${view.inSync.join() || 'nobody'} of ${view.copies.join()}`);
+    return `of ${total} partitions ${lost} are lost, ${withoutPrimary} have no primary, ${underReplicated} too few copies in sync (${named.join('; ')})`;
+  }
   for (const view of node.partitions()) {
     const replicas = node.map.keyspaces[view.keyspace]?.options.replicas ?? 0;
     const wanted = Math.min(replicas, status.nodes.filter((other) => other.state === 'live').length);
+    const zones = new Set(view.copies.map(zoneOf));
+    if (zones.size < Math.min(wanted, zoneCount)) return `the ${view.copies.length} copies of partition ${view.partition} of '${view.keyspace}' lie in ${zones.size} of ${zoneCount} zones (${view.copies.join()})`;
     if (view.copies.length !== wanted) return `partition ${view.partition} has ${view.copies.length} copies (${view.copies.join()}), not ${wanted}`;
   }
   return undefined;

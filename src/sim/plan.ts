@@ -2,7 +2,9 @@
 import type { Prng } from '../base/prng.ts';
 import type { KeyspaceOptions } from '../core/control/map.ts';
 import type { AppConfig, LastNodeRule, LogLimits } from '../node/node-types.ts';
-import { mildKinds, wildKinds } from './faults.ts';
+import { drawExtras } from './extras.ts';
+import type { Extras } from './extras.ts';
+import { mildExtraKinds, mildKinds, wildExtraKinds, wildKinds } from './faults.ts';
 import type { FaultKind } from './faults.ts';
 import type { LinkSettings } from './links.ts';
 import { simKeyspace } from './sim-cluster.ts';
@@ -31,19 +33,24 @@ export interface SimPlan {
   readonly logs: LogLimits | undefined;
   /** The kinds of faults that come. Not all of them each time: some hide what others would show. */
   readonly faults: readonly FaultKind[];
+  /** Undefined: only the plain workload on one keyspace. */
+  readonly extras: Extras | undefined;
 }
 
 export interface PlanLimits {
   readonly nodes?: number | undefined;
   readonly severity?: 'mild' | 'wild' | undefined;
   readonly safetySeconds?: number | undefined;
-  readonly acks?: 'all' | 'majority' | undefined;
+  readonly acks?: 'all' | 'majority' | 'one' | undefined;
   readonly apps?: boolean | undefined;
   /** Default never. */
   readonly lastNode?: LastNodeRule | undefined;
+  /** Several keyspaces, expiry, eviction, flushes, zones, all verbs, more kinds of faults; default true. */
+  readonly extras?: boolean | undefined;
 }
 
-export function drawPlan(random: Prng, limits: PlanLimits = {}): SimPlan {
+/** @param extraRandom for what goes beyond the plain workload */
+export function drawPlan(random: Prng, extraRandom: Prng, limits: PlanLimits = {}): SimPlan {
   const drawn = { nodes: random.pick([1, 2, 3, 3, 3, 3, 4, 5]) ?? 3, severity: random.chance(0.4) ? 'mild' as const : 'wild' as const, acks: random.chance(0.25) ? 'majority' as const : 'all' as const };
   const nodes = limits.nodes ?? drawn.nodes;
   const severity = limits.severity ?? drawn.severity;
@@ -75,6 +82,7 @@ export function drawPlan(random: Prng, limits: PlanLimits = {}): SimPlan {
     hotKeys: 3 + random.below(5),
     logs: random.chance(0.7) ? { partitionBytes: 2048 << random.below(4), compactEveryEntries: 30 + random.below(100), compactionTailEntries: 20 + random.below(40) } : undefined,
     faults: some.length === 0 ? allKinds : some,
+    extras: limits.extras === false ? undefined : drawExtras(extraRandom, { nodes, severity, keyspace, acks: limits.acks, mildFaults: mildExtraKinds, wildFaults: wildExtraKinds }),
   };
 }
 

@@ -1,23 +1,26 @@
 /** One seed from beginning to end: boot, safety phase (faults under load), liveness phase (all healed), then the verdicts. */
 import { messageOf, TroupeError } from '../base/errors.ts';
 import { Prng } from '../base/prng.ts';
-import { encodeUtf8 } from '../base/utf8.ts';
-import { hashKey, partitionOf } from '../core/store/hash.ts';
+import type { KeyspaceOptions } from '../core/control/map.ts';
 import type { NodeParts } from '../node/node-parts.ts';
-import type { Node, NodeOptions } from '../node/node-types.ts';
+import type { Node, NodeOptions, NodePorts } from '../node/node-types.ts';
 import { AppRecorder } from './app-recorder.ts';
 import { microtasksDrained } from './barrier.ts';
 import { BoundedMemory } from './checkers/bounded-memory.ts';
 import type { Checker, RunningNode } from './checkers/checker.ts';
 import { checkKeptWrites } from './checkers/kept-writes.ts';
+import { LostTails } from './checkers/lost-tails.ts';
+import { checkOrigins } from './checkers/origins.ts';
 import { checkKey } from './checkers/linearizability.ts';
 import { OnePlace } from './checkers/one-place.ts';
 import { OnePrimary } from './checkers/one-primary.ts';
 import { RaftInvariants } from './checkers/raft-invariants.ts';
 import { ShadowMap } from './checkers/shadow-map.ts';
-import { faultKinds } from './faults.ts';
-import type { FaultContext, FaultKind } from './faults.ts';
+import type { Tamper } from './calls.ts';
+import { FaultPlayer } from './fault-player.ts';
+import type { FaultKind } from './faults.ts';
 import { describeOperation, History } from './history.ts';
+import { LiveParts } from './live-parts.ts';
 import { unsettled } from './liveness.ts';
 import { drawPlan } from './plan.ts';
 import type { PlanLimits, SimPlan } from './plan.ts';
@@ -34,8 +37,12 @@ export interface RunOptions extends PlanLimits {
   readonly without?: readonly FaultKind[] | undefined;
   /** Gets every line of the trace as it comes. */
   readonly onLine?: ((line: string) => void) | undefined;
-  /** The last word on every node's options: for planted errors. */
+  /** The last word on what is played. */
+  readonly adjustPlan?: ((plan: SimPlan) => SimPlan) | undefined;
+  /** The last word on every node's options, ports and requests: for planted errors. */
   readonly adjust?: ((options: NodeOptions) => NodeOptions) | undefined;
+  readonly adjustPorts?: ((ports: NodePorts) => NodePorts) | undefined;
+  readonly tamper?: Tamper | undefined;
 }
 
 export interface Finding {
@@ -59,6 +66,8 @@ export interface RunResult {
   /** How long the healed cluster took to settle (simulated ms). */
   readonly settledMs: number;
   readonly lossesAccepted: number;
+  /** How often the newest writes of a partition may have been lost, by the promise of its keyspace. */
+  readonly tailsLost: number;
   /** Equal runs have equal digests. */
   readonly digest: string;
   readonly tail: readonly string[];
@@ -67,10 +76,9 @@ export interface RunResult {
 const bootLimitMs = 30_000;
 const settleLimitMs = 30_000;
 const afterHealMs = 2000;
-const mendLimitMs = 30_000;
 
 /** What an operator would see as the reason why a node stopped, and expect. */
-const diskCodes = ['DISK_FULL', 'DISK_UNWRITABLE', 'DISK_CLOSED'];
+const diskCodes = ['DISK_FULL', 'DISK_UNWRITABLE', 'DISK_CLOSED', 'RAFT_LOG_CORRUPT'];
 
 let present: Run | undefined;
 
@@ -111,18 +119,21 @@ class Run {
   readonly #onePlace: OnePlace;
   readonly #shadow: ShadowMap;
   readonly #apps: AppRecorder;
+  readonly #lostTails: LostTails;
+  readonly #player: FaultPlayer;
+  readonly #walls = { least: Infinity, most: -Infinity };
   #nodes: readonly RunningNode[] = [];
-  #faults = 0;
   #lossesAccepted = 0;
-  #faultsOver = false;
   #undecidedKeys = 0;
   #settledMs = 0;
   #pausedBefore = 0;
+  #tailsLost = 0;
 
   constructor(options: RunOptions) {
     this.#options = options;
     const random = new Prng(options.seed ^ 0x5eed);
-    this.#plan = drawPlan(random.fork(), options);
+    const plan = drawPlan(random.fork(), new Prng(options.seed ^ 0xe87a), options);
+    this.#plan = options.adjustPlan?.(plan) ?? plan;
     this.#faultRandom = random.fork();
     const workloadRandom = random.fork();
     const appRandom = random.fork();
@@ -138,13 +149,27 @@ class Run {
         this.#lostMarks.set(`${keyspace}/${partition}`, this.#history.mark());
       },
       lossAccepted: (keyspace, partition) => this.#wipe(keyspace, partition),
-      command: (command) => this.#trace.add(`map ${this.#shadow.appliedIndex} ${JSON.stringify(command)}`),
+      command: (command) => {
+        this.#trace.add(`map ${this.#shadow.appliedIndex} ${JSON.stringify(command)}`);
+        this.#lostTails.followMap();
+      },
+    });
+    this.#lostTails = new LostTails(this.#shadow.map, {
+      promised: (keyspace) => this.#plan.extras?.keyspaces[keyspace]?.options.acks ?? this.#plan.keyspace.acks,
+      mark: (keyspace, partition) => ({ place: this.#history.mark(), underWay: this.#history.underWay(keyspace, new Set(this.#keysOf(keyspace, partition))) }),
+      lostTail: (keyspace, partition, mark) => {
+        this.#trace.add(`the newest writes of partition ${keyspace}/${partition} may be lost`);
+        this.#tailsLost++;
+        this.#history.rolledBack(scheduler.now, keyspace, this.#keysOf(keyspace, partition), mark.place, mark.underWay, this.#plan.extras?.keyspaces[keyspace]?.expires === true);
+      },
     });
     this.#raft = new RaftInvariants(report, this.#shadow);
     this.#checkers = [new OnePrimary(report), this.#raft, new BoundedMemory(report)];
+    // A keyspace under weaker promises than this one is judged by them only in the extended workload.
+    if (this.#plan.extras !== undefined) this.#checkers.push(this.#lostTails);
     this.#apps = new AppRecorder(appRandom, this.#trace, this.#onePlace, (name) => this.#byName(name));
     this.#cluster = new SimCluster(this.#world, {
-      nodes: this.#plan.nodes, keyspace: this.#plan.keyspace, apps: this.#plan.apps, healAfterMs: this.#plan.healAfterMs, lastNode: this.#plan.lastNode, lateMaxMs: this.#plan.lateMaxMs,
+      nodes: this.#plan.nodes, keyspace: this.#plan.keyspace, keyspaces: keyspacesOf(this.#plan), zone: (index) => this.#plan.extras?.zones[index] ?? '', apps: this.#plan.apps, healAfterMs: this.#plan.healAfterMs, lastNode: this.#plan.lastNode, lateMaxMs: this.#plan.lateMaxMs,
       drift: (index) => this.#plan.drift[index] ?? 0,
       programs: (node) => this.#apps.programs(node),
       loadModule: async (specifier, node) => this.#apps.module(specifier, node),
@@ -159,8 +184,16 @@ class Run {
         const own = this.#plan.logs === undefined ? node : { ...node, logs: this.#plan.logs };
         return options.adjust?.(own) ?? own;
       },
+      adjustPorts: (ports) => options.adjustPorts?.(ports) ?? ports,
     });
-    this.#workload = new Workload(this.#plan, workloadRandom, scheduler, this.#history, () => this.#nodes, (operation) => this.#trace.add(`call ${describeOperation(operation)}`));
+    this.#workload = new Workload({
+      plan: this.#plan, random: workloadRandom, scheduler, history: this.#history, nodes: () => this.#nodes, onReturn: (operation) => this.#trace.add(`call ${describeOperation(operation)}`),
+      walls: this.#walls, tamper: options.tamper,
+    });
+    this.#player = new FaultPlayer({
+      plan: this.#plan, cluster: this.#cluster, world: this.#world, random: this.#faultRandom, trace: this.#trace, nodes: () => this.#nodes, report,
+      leaving: (instance) => this.#leaving.add(instance), unsettled: () => this.#unsettled(),
+    });
   }
 
   report(checker: string, detail: string): void {
@@ -218,11 +251,11 @@ class Run {
   #wipe(keyspace: string, partition: number): void {
     this.#lossesAccepted++;
     const mark = this.#lostMarks.get(`${keyspace}/${partition}`) ?? this.#history.mark();
-    const isThere = (key: string): boolean => {
-      const bytes = encodeUtf8(key);
-      return partitionOf(hashKey(bytes, 0, bytes.length), this.#plan.keyspace.partitions) === partition;
-    };
-    this.#history.wiped(this.#world.scheduler.now, this.#workload.keys().filter(isThere), mark);
+    this.#history.wiped(this.#world.scheduler.now, this.#keysOf(keyspace, partition), mark, keyspace);
+  }
+
+  #keysOf(keyspace: string, partition: number): string[] {
+    return this.#workload.keysOf(keyspace, partition, this.#shadow.map.keyspaces[keyspace]?.partitions.length ?? 1);
   }
 
   // ---- the loop ---------------------------------------------------------------------------------------------------
@@ -238,6 +271,11 @@ class Run {
     this.#nodes = nodes;
     const { now } = this.#world.scheduler;
     for (const checker of this.#checkers) checker.afterEvent(now, nodes);
+    for (const { process } of nodes) {
+      const ahead = process.clock.wallTime() - now;
+      if (ahead < this.#walls.least) this.#walls.least = ahead;
+      if (ahead > this.#walls.most) this.#walls.most = ahead;
+    }
     // Whoever was resumed a moment ago has seen by now what it missed.
     if (paused < this.#pausedBefore) this.#world.scheduler.after(0.001, () => this.#onePlace.checkAll());
     this.#pausedBefore = paused;
@@ -290,11 +328,15 @@ class Run {
     const settled = await this.#runWhile(() => {
       if (scheduler.now < nextLook) return true;
       nextLook = scheduler.now + 20;
-      why = unsettled(this.#plan.nodes, this.#nodes, this.#onePlace, this.#plan.lastNode);
+      why = this.#unsettled();
       return why !== undefined;
     }, limitMs);
     if (!settled) this.report(`liveness (${phase})`, `after ${limitMs} ms of simulated time ${why ?? ''}`);
     if (this.#findings.length > 0) throw new Stop();
+  }
+
+  #unsettled(): string | undefined {
+    return unsettled(this.#plan.nodes, this.#nodes, this.#onePlace, this.#plan.lastNode, (name) => this.#plan.extras?.zones[this.#cluster.names.indexOf(name)] ?? '');
   }
 
   // ---- safety -----------------------------------------------------------------------------------------------------
@@ -302,85 +344,13 @@ class Run {
   async #safetyPhase(): Promise<void> {
     this.#workload.start();
     const { only, without } = this.#options;
-    const mild = this.#plan.severity === 'mild';
-    const kinds = (only ?? this.#plan.faults).filter((kind) => without?.includes(kind) !== true);
-    const operator = this.#operator();
-    const playing = mild ? this.#playMild(kinds) : this.#playWild(kinds);
+    const kinds = (only ?? [...this.#plan.faults, ...(this.#plan.extras?.faults ?? [])]).filter((kind) => without?.includes(kind) !== true);
+    void this.#player.operate();
+    const playing = this.#player.play(kinds);
     playing.catch((error: unknown) => this.report('no-escaped-error', messageOf(error)));
     let over = false;
     void playing.then(() => (over = true));
     await this.#runWhile(() => !over, this.#plan.safetyMs + 120_000);
-    void operator;
-  }
-
-  #context(): FaultContext {
-    return {
-      cluster: this.#cluster, world: this.#world, random: this.#faultRandom,
-      nodes: () => this.#nodes,
-      sleep: (ms) => this.#sleep(ms),
-      trace: (text) => this.#trace.add(text),
-      isOver: () => this.#faultsOver,
-      whole: (limitMs) => this.#whole(limitMs),
-      leaving: (instance) => this.#leaving.add(instance),
-      order: (what, work) => void work.then(() => this.#trace.add(`order done: ${what}`), (error: unknown) => this.#trace.add(`order refused: ${what}: ${messageOf(error)}`)),
-    };
-  }
-
-  async #sleep(ms: number): Promise<void> {
-    await new Promise<void>((resolve) => void this.#world.scheduler.after(ms, resolve));
-  }
-
-  async #whole(limitMs: number): Promise<boolean> {
-    const deadline = this.#world.scheduler.now + limitMs;
-    while (this.#world.scheduler.now < deadline) {
-      await this.#sleep(50);
-      if (this.#nodes.length === this.#plan.nodes && this.#cluster.isHealthy()) return true;
-    }
-    return false;
-  }
-
-  async #playMild(kinds: readonly FaultKind[]): Promise<void> {
-    const end = this.#world.scheduler.now + this.#plan.safetyMs;
-    const context = this.#context();
-    while (this.#world.scheduler.now < end) {
-      await this.#sleep(this.#faultRandom.float() * 1000);
-      const kind = this.#faultRandom.pick(kinds);
-      if (kind === undefined) continue;
-      this.#faults++;
-      await faultKinds[kind](context);
-      if (!(await this.#whole(mendLimitMs))) {
-        const why = unsettled(this.#plan.nodes, this.#nodes, this.#onePlace, this.#plan.lastNode);
-        this.report('liveness (one fault)', `${mendLimitMs} ms after the fault ${kind} was over: ${why ?? 'unhealthy'}`);
-        return;
-      }
-    }
-  }
-
-  async #playWild(kinds: readonly FaultKind[]): Promise<void> {
-    const end = this.#world.scheduler.now + this.#plan.safetyMs;
-    const context = this.#context();
-    const playing = new Set<Promise<void>>();
-    while (this.#world.scheduler.now < end) {
-      await this.#sleep(-Math.log(1 - this.#faultRandom.float()) * this.#plan.faultEveryMs);
-      const kind = this.#faultRandom.pick(kinds);
-      if (kind === undefined || playing.size >= 6) continue;
-      this.#faults++;
-      const fault = faultKinds[kind](context);
-      playing.add(fault);
-      void fault.then(() => playing.delete(fault));
-    }
-    this.#faultsOver = true;
-  }
-
-  /** Accepts losses as an operator would who sees them in `status`. */
-  async #operator(): Promise<void> {
-    for (;;) {
-      await this.#sleep(300 + this.#faultRandom.below(2000));
-      const running = this.#faultRandom.pick(this.#nodes.filter(({ process, parts }) => !process.paused && !parts.closed));
-      if (running === undefined || running.node.status().partitions.lost === 0) continue;
-      this.#trace.add(`the operator accepts the loss at ${running.name}`);
-      this.#context().order('accept loss', running.node.acceptLoss('default'));
-    }
   }
 
   // ---- liveness ---------------------------------------------------------------------------------------------------
@@ -418,10 +388,11 @@ class Run {
   #undoOrders(): void {
     const by = this.#nodes[0];
     if (by === undefined) return;
-    for (const name of this.#cluster.names) this.#context().order('undrain', by.node.drainNode(name, false));
+    if (this.#plan.extras !== undefined) this.#player.order('end of maintenance', by.node.maintenance(false));
+    for (const name of this.#cluster.names) this.#player.order('undrain', by.node.drainNode(name, false));
     for (const { name } of this.#plan.apps) {
-      this.#context().order('want', by.node.app(name, { type: 'want', wanted: 'started' }));
-      for (const node of this.#cluster.names) this.#context().order('permit', by.node.app(name, { type: 'permit', node, allowed: true }));
+      this.#player.order('want', by.node.app(name, { type: 'want', wanted: 'started' }));
+      for (const node of this.#cluster.names) this.#player.order('permit', by.node.app(name, { type: 'permit', node, allowed: true }));
     }
   }
 
@@ -451,7 +422,9 @@ class Run {
     const escaped = this.#history.operations.find((operation) => operation.code.startsWith('ESCAPED'));
     if (escaped !== undefined) this.report('no-escaped-error', describeOperation(escaped));
     const byKey = this.#history.byKey();
-    checkKeptWrites(byKey, (checker, detail) => this.report(checker, detail));
+    const report = (checker: string, detail: string): void => this.report(checker, detail);
+    checkKeptWrites(byKey, report);
+    checkOrigins(byKey, report);
     for (const operations of byKey.values()) {
       const verdict = checkKey(operations);
       if (verdict.type === 'violation') this.report('linearizability', verdict.explanation);
@@ -462,38 +435,18 @@ class Run {
   #result(): RunResult {
     const { operations } = this.#history;
     return {
-      seed: this.#options.seed, plan: this.#plan, findings: this.#findings, simulatedMs: this.#world.scheduler.now, faults: this.#faults, operations: operations.length,
+      seed: this.#options.seed, plan: this.#plan, findings: this.#findings, simulatedMs: this.#world.scheduler.now, faults: this.#player.count, operations: operations.length,
       unknown: operations.filter((operation) => operation.outcome === 'unknown').length, failed: operations.filter((operation) => operation.outcome === 'failed').length,
       appStarts: this.#onePlace.startCount, events: this.#world.scheduler.eventCount, undecidedKeys: this.#undecidedKeys, settledMs: this.#settledMs,
-      lossesAccepted: this.#lossesAccepted, digest: this.#trace.digest, tail: this.#trace.tail,
+      lossesAccepted: this.#lossesAccepted, tailsLost: this.#tailsLost, digest: this.#trace.digest, tail: this.#trace.tail,
     };
   }
 }
 
-function isExpected(error: unknown): boolean {
-  return error instanceof TroupeError && diskCodes.includes(error.code);
+function keyspacesOf({ extras }: SimPlan): Record<string, KeyspaceOptions> | undefined {
+  return extras === undefined ? undefined : Object.fromEntries(Object.entries(extras.keyspaces).map(([name, { options }]) => [name, options]));
 }
 
-/** The parts as they are at the time of asking; those that never change are asked for once. */
-class LiveParts implements NodeParts {
-  readonly #node: { inspect(): NodeParts };
-  readonly instance: string;
-  readonly consensus: NodeParts['consensus'];
-  readonly session: NodeParts['session'];
-  readonly store: NodeParts['store'];
-  readonly requests: NodeParts['requests'];
-
-  constructor(node: { inspect(): NodeParts }) {
-    this.#node = node;
-    const { instance, consensus, session, store, requests } = node.inspect();
-    this.instance = instance;
-    this.consensus = consensus;
-    this.session = session;
-    this.store = store;
-    this.requests = requests;
-  }
-
-  get closed(): boolean {
-    return this.#node.inspect().closed;
-  }
+function isExpected(error: unknown): boolean {
+  return error instanceof TroupeError && diskCodes.includes(error.code);
 }

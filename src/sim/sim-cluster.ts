@@ -10,6 +10,10 @@ import type { SimWorld } from './sim-world.ts';
 export interface SimClusterOptions {
   readonly nodes: number;
   readonly keyspace?: Partial<KeyspaceOptions>;
+  /** Instead of that one. */
+  readonly keyspaces?: Readonly<Record<string, KeyspaceOptions>> | undefined;
+  /** The zone of node i; default none. */
+  readonly zone?: (index: number) => string;
   readonly apps?: readonly AppConfig[];
   /** What `import` of an app's module gives, on the node of this name. */
   readonly loadModule?: (specifier: string, node: string) => Promise<unknown>;
@@ -28,6 +32,8 @@ export interface SimClusterOptions {
   readonly onFailedStart?: (name: string, error: unknown, process: SimProcess) => void;
   /** The last word on a node's options. */
   readonly adjust?: (options: NodeOptions) => NodeOptions;
+  /** And on its ports. */
+  readonly adjustPorts?: (ports: NodePorts) => NodePorts;
 }
 
 export const simKeyspace: KeyspaceOptions = { partitions: 8, replicas: 3, acks: 'all', engine: 'memory', maxMemoryBytes: 8 << 20, eviction: 'lru', minInSync: 1 };
@@ -62,6 +68,10 @@ export class SimCluster {
     return process?.alive === true ? process : undefined;
   }
 
+  zoneOf(name: string): string {
+    return this.options.zone?.(this.names.indexOf(name)) ?? '';
+  }
+
   /** The running node, if its process lives and it has come up. */
   node(name: string): Node | undefined {
     return this.process(name) === undefined ? undefined : this.#nodes.get(name);
@@ -83,7 +93,8 @@ export class SimCluster {
     const process = host.start(name, { directory: 'node', clock: { drift: this.options.drift?.(index) ?? 0, lateMaxMs: this.options.lateMaxMs ?? 0 }, programs: this.options.programs?.(name) ?? new Map(), ...(onLog === undefined ? {} : { onLog: (line: LogLine) => onLog(name, line) }) });
     this.#processes.set(name, process);
     this.#nodes.delete(name);
-    createNode(this.options.adjust?.(this.nodeOptions(name)) ?? this.nodeOptions(name), this.#ports(process, name)).then(
+    const ports = this.#ports(process, name);
+    createNode(this.options.adjust?.(this.nodeOptions(name)) ?? this.nodeOptions(name), this.options.adjustPorts?.(ports) ?? ports).then(
       (node) => {
         if (this.#processes.get(name) !== process) return;
         this.#nodes.set(name, node);
@@ -100,8 +111,8 @@ export class SimCluster {
   nodeOptions(name: string): NodeOptions {
     const join = this.names.filter((other) => other !== name).map((other) => ({ host: this.host(other).address, port: 7946 }));
     return {
-      name, gossip: { bind: { host: this.host(name).address, port: 7946 }, profile: 'lan' }, tags: {}, zone: '', voter: true, storage: true,
-      bootstrapExpect: this.names.length, lastNode: this.options.lastNode ?? 'never', timing: defaultTiming, keyspaces: { default: { ...simKeyspace, ...this.options.keyspace } },
+      name, gossip: { bind: { host: this.host(name).address, port: 7946 }, profile: 'lan' }, tags: {}, zone: this.zoneOf(name), voter: true, storage: true,
+      bootstrapExpect: this.names.length, lastNode: this.options.lastNode ?? 'never', timing: defaultTiming, keyspaces: this.options.keyspaces ?? { default: { ...simKeyspace, ...this.options.keyspace } },
       apps: this.options.apps ?? [], join, version: 'sim', ...(this.options.healAfterMs === undefined ? {} : { healAfterMs: this.options.healAfterMs }),
     };
   }

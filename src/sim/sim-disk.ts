@@ -62,6 +62,19 @@ export class SimDisk {
     for (const path of this.#files.keys()) if (path.startsWith(`${directory}/`)) this.#files.delete(path);
   }
 
+  /** One record of the database is cut off, or one of its bytes is another. False when there is none. Nobody may have it open. */
+  damage(directory: string, name: string): boolean {
+    const file = this.#files.get(`${directory}/${name}`);
+    const key = file === undefined ? undefined : this.#random.pick([...file.durable.keys()].sort(compareKeys));
+    const bytes = key === undefined ? undefined : file?.durable.get(key);
+    if (key === undefined || bytes === undefined || bytes.length === 0) return false;
+    const at = this.#random.below(bytes.length);
+    const damaged = this.#random.chance(0.5) ? bytes.slice(0, at) : bytes.slice();
+    if (at < damaged.length) damaged[at] = (damaged[at] as number) ^ (1 << this.#random.below(8));
+    file?.durable.set(key, damaged);
+    return true;
+  }
+
   #open(directory: string, name: string, gate: Turnstile): Database {
     const path = `${directory}/${name}`;
     const fields = { directory };

@@ -1,41 +1,47 @@
 /** Clients of a simulated cluster: some wait for each answer, one does not. Everything they see goes into the history. */
 import { TroupeError } from '../base/errors.ts';
 import type { Prng } from '../base/prng.ts';
-import { decodeUtf8, encodeUtf8 } from '../base/utf8.ts';
-import { hashKey } from '../core/store/hash.ts';
-import { Op, Status, StoreRequest } from '../core/store/request.ts';
-import type { StoreReply } from '../core/store/request.ts';
+import { encodeUtf8 } from '../base/utf8.ts';
+import { hashKey, partitionOf } from '../core/store/hash.ts';
+import { onlyThroughRouter, throughKeyspace, throughRouter } from './calls.ts';
+import type { Tamper } from './calls.ts';
 import type { RunningNode } from './checkers/checker.ts';
-import type { History, Operation, OperationKind, OperationResult } from './history.ts';
+import { drawBasicCall, ExtendedCalls } from './draw-calls.ts';
+import type { CallDraft } from './draw-calls.ts';
+import { everyKey } from './history.ts';
+import type { History, Operation, OperationResult } from './history.ts';
 import type { SimPlan } from './plan.ts';
 import type { SimProcess } from './sim-host.ts';
 import type { SimScheduler } from './scheduler.ts';
 
 const openMax = 300;
-const keyspaceName = 'default';
+
+export interface WorkloadOptions {
+  readonly plan: SimPlan;
+  readonly random: Prng;
+  readonly scheduler: SimScheduler;
+  readonly history: History;
+  nodes(): readonly RunningNode[];
+  onReturn(operation: Operation): void;
+  /** Between which bounds the wall clocks of all nodes have been so far, against true time (ms). */
+  readonly walls: { readonly least: number; readonly most: number };
+  readonly tamper: Tamper | undefined;
+}
 
 export class Workload {
-  readonly #plan: SimPlan;
-  readonly #random: Prng;
-  readonly #scheduler: SimScheduler;
-  readonly #history: History;
-  readonly #nodes: () => readonly RunningNode[];
-  readonly #onReturn: (operation: Operation) => void;
+  readonly #options: WorkloadOptions;
+  readonly #extended: ExtendedCalls | undefined;
   /** Calls without an answer, with the process that was asked. */
   readonly #open = new Map<Operation, { process: SimProcess; settle: () => void }>();
   /** Versions that were read, for compareAndSet. */
   readonly #versions = new Map<string, number>();
-  #uniqueCount = 0;
-  #valueCount = 0;
+  readonly #counts = { unique: 0, value: 0 };
   #stopped = false;
 
-  constructor(plan: SimPlan, random: Prng, scheduler: SimScheduler, history: History, nodes: () => readonly RunningNode[], onReturn: (operation: Operation) => void) {
-    this.#plan = plan;
-    this.#random = random;
-    this.#scheduler = scheduler;
-    this.#history = history;
-    this.#nodes = nodes;
-    this.#onReturn = onReturn;
+  constructor(options: WorkloadOptions) {
+    this.#options = options;
+    const { extras } = options.plan;
+    this.#extended = extras === undefined ? undefined : new ExtendedCalls(options.plan, extras, this.#counts);
   }
 
   get openCount(): number {
@@ -47,8 +53,8 @@ export class Workload {
   }
 
   start(): void {
-    for (let i = 0; i < this.#plan.closedClients; i++) void this.#closedClient();
-    if (this.#plan.openRate > 0) this.#openClient();
+    for (let i = 0; i < this.#options.plan.closedClients; i++) void this.#closedClient();
+    if (this.#options.plan.openRate > 0) this.#openClient();
   }
 
   stop(): void {
@@ -60,58 +66,50 @@ export class Workload {
     for (const [operation, { process, settle }] of this.#open) {
       if (process.alive) continue;
       this.#open.delete(operation);
-      this.#history.unknown(this.#scheduler.now, operation, 'DIED');
-      this.#onReturn(operation);
+      this.#options.history.unknown(this.#options.scheduler.now, operation, 'DIED');
+      this.#options.onReturn(operation);
       settle();
     }
   }
 
   async #closedClient(): Promise<void> {
     while (!this.#stopped) {
-      await this.#sleep(-Math.log(1 - this.#random.float()) * this.#plan.thinkMs);
+      await this.#sleep(-Math.log(1 - this.#options.random.float()) * this.#options.plan.thinkMs);
       if (this.#stopped) return;
       const node = this.#pickNode();
-      if (node !== undefined) await this.#call(node, ...this.#draw());
+      if (node !== undefined) await this.#call(node, this.#draw());
     }
   }
 
   #openClient(): void {
     if (this.#stopped) return;
     const node = this.#open.size < openMax ? this.#pickNode() : undefined;
-    if (node !== undefined) void this.#call(node, ...this.#draw());
-    this.#scheduler.after((-Math.log(1 - this.#random.float()) * 1000) / this.#plan.openRate, () => this.#openClient());
+    if (node !== undefined) void this.#call(node, this.#draw());
+    this.#options.scheduler.after((-Math.log(1 - this.#options.random.float()) * 1000) / this.#options.plan.openRate, () => this.#openClient());
   }
 
   #sleep(ms: number): Promise<void> {
-    return new Promise((resolve) => void this.#scheduler.after(ms, resolve));
+    return new Promise((resolve) => void this.#options.scheduler.after(ms, resolve));
   }
 
   #pickNode(): RunningNode | undefined {
-    return this.#random.pick(this.#nodes().filter(({ process, parts }) => process.alive && !process.paused && !parts.closed));
+    return this.#options.random.pick(this.#options.nodes().filter(({ process, parts }) => process.alive && !process.paused && !parts.closed));
   }
 
-  #draw(): [kind: OperationKind, key: string, value: string] {
-    const random = this.#random;
-    if (random.chance(0.1)) return ['put', `unique-${this.#uniqueCount++}`, this.#value()];
-    if (random.chance(0.25)) {
-      const key = `count-${random.below(2)}`;
-      const kind = random.pick(['increment', 'increment', 'increment', 'increment', 'get', 'create'] as const) ?? 'get';
-      return [kind, key, kind === 'increment' ? String(1 + random.below(3)) : kind === 'create' ? '0' : ''];
-    }
-    const key = `hot-${random.below(this.#plan.hotKeys)}`;
-    const kind = random.pick(['get', 'get', 'get', 'put', 'put', 'create', 'update', 'delete', 'cas', 'cas', 'append', 'touch', 'increment'] as const) ?? 'get';
-    return [kind, key, kind === 'get' || kind === 'delete' || kind === 'touch' ? '' : kind === 'increment' ? '1' : this.#value()];
-  }
-
-  #value(): string {
-    const size = this.#random.chance(0.05) ? 2000 : 0;
-    return `v${this.#valueCount++}.${'x'.repeat(size)}`;
+  #draw(): CallDraft {
+    const { random, plan } = this.#options;
+    return this.#extended?.draw(random) ?? drawBasicCall(random, plan, this.#counts);
   }
 
   /** Asks and waits, also for a call that will never return. */
-  async #call(running: RunningNode, kind: OperationKind, key: string, value: string): Promise<void> {
-    const version = kind === 'cas' ? (this.#versions.get(key) ?? 1) : 0;
-    const operation = this.#history.call(this.#scheduler.now, { node: running.name, kind, key, value, version });
+  async #call(running: RunningNode, draft: CallDraft): Promise<void> {
+    const { scheduler, history, plan, walls, tamper = () => {} } = this.#options;
+    const { keyspace, kind, key, value, ttlSeconds } = draft;
+    const versionKey = `${keyspace}/${key}`;
+    const version = kind === 'cas' ? (this.#versions.get(versionKey) ?? 1) : 0;
+    const expiresAt = ttlSeconds === 0 ? 0 : Math.floor(running.process.clock.wallTime() / 1000) + ttlSeconds;
+    const evicts = plan.extras?.keyspaces[keyspace]?.evicts === true;
+    const operation = history.call(scheduler.now, { node: running.name, keyspace, kind, key, value, version, expiresAt, evicts });
     const process = running.process;
     await new Promise<void>((resolve) => {
       this.#open.set(operation, { process, settle: resolve });
@@ -119,104 +117,41 @@ export class Workload {
         // What a dead process still computes reaches nobody.
         if (!process.alive || !this.#open.delete(operation)) return;
         record();
-        this.#onReturn(operation);
+        operation.wallFrom = (operation.calledAt + walls.least) / 1000;
+        if (operation.outcome !== 'unknown') operation.wallTo = (scheduler.now + walls.most) / 1000;
+        this.#options.onReturn(operation);
         resolve();
       };
       const done = (result: OperationResult): void => give(() => {
-        if (result.version !== 0) this.#versions.set(key, result.version);
-        this.#history.done(this.#scheduler.now, operation, result);
+        if (result.version !== 0) this.#versions.set(versionKey, result.version);
+        this.#options.history.done(this.#options.scheduler.now, operation, result);
       });
       const fail = (code: string): void => give(() => {
-        if (code === 'UNKNOWN_OUTCOME') this.#history.unknown(this.#scheduler.now, operation, code);
-        else this.#history.failed(this.#scheduler.now, operation, code);
+        if (code === 'UNKNOWN_OUTCOME') this.#options.history.unknown(this.#options.scheduler.now, operation, code);
+        else this.#options.history.failed(this.#options.scheduler.now, operation, code);
       });
-      if (this.#random.chance(0.5)) throughRouter(running, operation, done, fail);
-      else throughKeyspace(running, operation).then(done, (error: unknown) => fail(error instanceof TroupeError ? error.code : `ESCAPED ${String(error)}`));
+      if (this.#options.random.chance(0.5) || onlyThroughRouter.includes(kind)) throughRouter(running, operation, tamper, done, fail);
+      else throughKeyspace(running, operation, ttlSeconds).then(done, (error: unknown) => fail(error instanceof TroupeError ? error.code : `ESCAPED ${String(error)}`));
     });
   }
 
   /** Reads a key on a node, as part of the history. */
-  async read(running: RunningNode, key: string): Promise<void> {
-    await this.#call(running, 'get', key, '');
+  async read(running: RunningNode, { keyspace, key }: { readonly keyspace: string; readonly key: string }): Promise<void> {
+    await this.#call(running, { keyspace, kind: 'get', key, value: '', ttlSeconds: 0 });
   }
 
-  keys(): string[] {
-    return [...new Set(this.#history.operations.map((operation) => operation.key))];
+  /** All keys that anything was done to. */
+  keys(): { readonly keyspace: string; readonly key: string }[] {
+    const found = new Map<string, { keyspace: string; key: string }>();
+    for (const { keyspace, key } of this.#options.history.operations) if (key !== everyKey) found.set(`${keyspace}/${key}`, { keyspace, key });
+    return [...found.values()];
   }
-}
 
-const answer = (status: OperationResult['status'], value = '', version = 0): OperationResult => ({ status, value, version });
-
-async function throughKeyspace({ node }: RunningNode, { kind, key, value, version }: Operation): Promise<OperationResult> {
-  const keyspace = node.keyspace(keyspaceName);
-  switch (kind) {
-    case 'get': {
-      const entry = await keyspace.get(key);
-      return entry === undefined ? answer('miss') : answer('hit', decodeUtf8(entry.value), entry.version);
-    }
-    case 'put': return answer('stored', '', (await keyspace.put(key, value)).version);
-    case 'create': return answer((await keyspace.create(key, value)) ? 'stored' : 'notStored');
-    case 'update': return answer((await keyspace.update(key, value)) ? 'stored' : 'notStored');
-    case 'delete': return answer((await keyspace.delete(key)) ? 'deleted' : 'notFound');
-    case 'cas': {
-      const outcome = await keyspace.compareAndSet(key, value, version);
-      return answer(outcome === 'stored' ? 'stored' : outcome === 'changed' ? 'exists' : 'notFound');
-    }
-    case 'increment':
-      try {
-        const counter = await keyspace.increment(key, Number(value));
-        return counter === undefined ? answer('notFound') : answer('number', String(counter));
-      } catch (error) {
-        if (error instanceof TroupeError && error.code === 'NOT_A_NUMBER') return answer('nonNumeric');
-        throw error;
-      }
-    case 'append': return answer((await keyspace.append(key, value)) ? 'stored' : 'notStored');
-    case 'touch': return answer((await keyspace.touch(key, 1_000_000)) ? 'touched' : 'notFound');
-    case 'wipe': throw new Error('nobody calls this');
-  }
-}
-
-const opOf = { get: Op.get, put: Op.set, create: Op.add, update: Op.replace, delete: Op.delete, cas: Op.cas, increment: Op.incr, append: Op.append, touch: Op.touch, wipe: Op.flush } as const;
-
-function throughRouter({ node, process }: RunningNode, operation: Operation, done: (result: OperationResult) => void, fail: (code: string) => void): void {
-  const { kind, key, value, version } = operation;
-  const request = new StoreRequest();
-  request.op = opOf[kind];
-  request.key = encodeUtf8(key);
-  request.keyEnd = request.key.length;
-  request.hash = hashKey(request.key, 0, request.keyEnd);
-  if (kind === 'increment') request.delta = Number(value);
-  else request.value = encodeUtf8(value);
-  request.valueEnd = request.value.length;
-  request.cas = version;
-  if (kind === 'touch') request.expiresAt = Math.floor(process.clock.wallTime() / 1000) + 1_000_000;
-  node.router(keyspaceName).execute(request, {
-    reply: (reply) => {
-      const result = resultOf(kind, reply);
-      if (typeof result === 'string') fail(result);
-      else done(result);
-    },
-  });
-}
-
-function resultOf(kind: OperationKind, reply: StoreReply): OperationResult | string {
-  switch (reply.status) {
-    case Status.hit: return answer('hit', decodeUtf8(reply.value.slice(reply.valueStart, reply.valueEnd)), reply.cas);
-    case Status.miss: return answer('miss');
-    case Status.stored: return answer('stored', '', reply.cas);
-    case Status.notStored: return answer('notStored');
-    case Status.exists: return answer('exists');
-    case Status.notFound: return answer('notFound');
-    case Status.deleted: return answer('deleted');
-    case Status.touched: return answer('touched');
-    case Status.number: return answer('number', String(reply.counter), 0);
-    case Status.nonNumeric: return answer('nonNumeric');
-    case Status.unknownOutcome: return 'UNKNOWN_OUTCOME';
-    case Status.timeout: return kind === 'get' ? 'TIMEOUT' : 'UNKNOWN_OUTCOME';
-    case Status.tooLarge: return 'TOO_LARGE';
-    case Status.outOfMemory: return 'OUT_OF_MEMORY';
-    case Status.busy: return 'BUSY';
-    case Status.unavailable: return 'UNAVAILABLE';
-    case Status.ok: return 'ESCAPED ok';
+  /** Those of one partition. */
+  keysOf(keyspace: string, partition: number, partitions: number): string[] {
+    return this.keys().filter((each) => {
+      const bytes = encodeUtf8(each.key);
+      return each.keyspace === keyspace && partitionOf(hashKey(bytes, 0, bytes.length), partitions) === partition;
+    }).map(({ key }) => key);
   }
 }

@@ -9,6 +9,7 @@ import { checkKeptWrites } from '../../src/sim/checkers/kept-writes.ts';
 import { checkKey } from '../../src/sim/checkers/linearizability.ts';
 import { OnePlace } from '../../src/sim/checkers/one-place.ts';
 import { OnePrimary } from '../../src/sim/checkers/one-primary.ts';
+import { checkOrigins } from '../../src/sim/checkers/origins.ts';
 import { RaftInvariants } from '../../src/sim/checkers/raft-invariants.ts';
 import { ShadowMap } from '../../src/sim/checkers/shadow-map.ts';
 import { History } from '../../src/sim/history.ts';
@@ -130,6 +131,97 @@ describe('checkKey()', () => {
     expect(story.verdict).toBe('linearizable');
     story.step('get', 'miss');
     expect(story.verdict).toBe('violation');
+  });
+});
+
+describe('checkKey() where entries go by themselves', () => {
+  /** Calls with a time to live, on a clock that is known to within half a second. */
+  class Timed extends Story {
+    seconds = 100;
+
+    at(seconds: number): this {
+      this.seconds = seconds;
+      return this;
+    }
+
+    timed(kind: OperationKind, status: OperationResult['status'], { value = '', result = '', until = 0, evicts = false }: { value?: string; result?: string; until?: number; evicts?: boolean } = {}): this {
+      const operation = this.history.call(this.seconds, { node: 'n1', kind, key: 'k', value, version: 0, expiresAt: until, evicts });
+      this.history.done(this.seconds, operation, { status, value: result, version: 0 });
+      operation.wallFrom = this.seconds - 0.5;
+      operation.wallTo = this.seconds + 0.5;
+      return this;
+    }
+  }
+  const put = (until: number): Timed => new Timed().timed('put', 'stored', { value: 'a', until });
+
+  it('lets an entry vanish about its time, not before, and not much later', () => {
+    expect(put(110).at(109.6).timed('get', 'miss').verdict).toBe('linearizable');
+    expect(put(110).at(110.4).timed('get', 'hit', { result: 'a' }).verdict).toBe('linearizable');
+    expect(put(110).at(109.4).timed('get', 'miss').verdict).toBe('violation');
+    expect(put(110).at(110.6).timed('get', 'hit', { result: 'a' }).verdict).toBe('violation');
+    expect(put(110).at(111).timed('create', 'notStored', { value: 'b' }).verdict).toBe('violation');
+  });
+
+  it('follows what touch, gat and a new value do to the time', () => {
+    expect(put(110).timed('touch', 'touched', { until: 120 }).at(115).timed('get', 'miss').verdict).toBe('violation');
+    expect(put(110).timed('gat', 'hit', { result: 'a', until: 105 }).at(106).timed('get', 'hit', { result: 'a' }).verdict).toBe('violation');
+    expect(put(110).timed('append', 'stored', { value: 'b' }).at(111).timed('get', 'miss').verdict).toBe('linearizable');
+    expect(put(110).timed('put', 'stored', { value: 'b' }).at(111).timed('get', 'miss').verdict).toBe('violation');
+  });
+
+  it('places a touch that changes nothing where another order needs it', () => {
+    const story = put(110);
+    const other = story.history.call(100, { node: 'n1', kind: 'touch', key: 'k', value: '', version: 0, expiresAt: 110 });
+    story.timed('put', 'stored', { value: 'b' });
+    story.done(other, 'touched').at(112).timed('get', 'miss');
+    expect(story.verdict).toBe('linearizable');
+  });
+
+  it('lets a delayed flush empty what was there before its time, also what was written after it was ordered', () => {
+    const flushed = (): Timed => put(0).timed('flush', 'flushed', { until: 110 });
+    expect(flushed().at(105).timed('get', 'hit', { result: 'a' }).timed('put', 'stored', { value: 'b' }).at(112).timed('get', 'miss').verdict).toBe('linearizable');
+    expect(flushed().at(105).timed('get', 'miss').verdict).toBe('violation');
+    expect(flushed().at(112).timed('get', 'hit', { result: 'a' }).verdict).toBe('violation');
+    expect(flushed().at(112).timed('put', 'stored', { value: 'b' }).at(113).timed('get', 'miss').verdict).toBe('violation');
+    expect(put(0).timed('flush', 'flushed').timed('get', 'hit', { result: 'a' }).verdict).toBe('violation');
+  });
+
+  it('lets an entry make room for others, but not come back or be another', () => {
+    const small = (): Timed => new Timed().timed('put', 'stored', { value: 'a', evicts: true });
+    expect(small().timed('get', 'hit', { result: 'a', evicts: true }).timed('get', 'miss', { evicts: true }).timed('create', 'stored', { value: 'b', evicts: true }).verdict).toBe('linearizable');
+    expect(small().timed('get', 'miss', { evicts: true }).timed('get', 'hit', { result: 'a', evicts: true }).verdict).toBe('violation');
+    expect(small().timed('put', 'stored', { value: 'b', evicts: true }).timed('get', 'hit', { result: 'a', evicts: true }).verdict).toBe('violation');
+    expect(small().timed('create', 'notStored', { value: 'b', evicts: true }).timed('get', 'hit', { result: 'b', evicts: true }).verdict).toBe('violation');
+  });
+
+  it('counts as memcached does: over 2^64 to 0, not below 0, and a shorter number keeps its length', () => {
+    const count = (value: string, kind: OperationKind, by: string, number: string, read: string): string =>
+      new Timed().timed('put', 'stored', { value }).timed(kind, 'number', { value: by, result: number }).timed('get', 'hit', { result: read }).verdict;
+    expect(count('18446744073709551615', 'increment', '2', '1', '1'.padEnd(20))).toBe('linearizable');
+    expect(count('10', 'decrement', '1', '9', '9 ')).toBe('linearizable');
+    expect(count('10', 'decrement', '11', '0', '0 ')).toBe('linearizable');
+    expect(count('10', 'decrement', '1', '9', '9')).toBe('violation');
+  });
+
+  it('lets a lost tail take a key back to anything, once; what is read then holds', () => {
+    const story = (): Timed => {
+      const told = put(0).timed('put', 'stored', { value: 'b' });
+      told.history.rolledBack(10, 'default', ['k'], told.history.mark(), [], false);
+      return told;
+    };
+    expect(story().timed('get', 'hit', { result: 'a' }).timed('get', 'hit', { result: 'a' }).verdict).toBe('linearizable');
+    expect(story().timed('get', 'hit', { result: 'a' }).timed('get', 'hit', { result: 'b' }).verdict).toBe('violation');
+    expect(story().timed('create', 'notStored', { value: 'c' }).timed('get', 'hit', { result: 'a' }).verdict).toBe('linearizable');
+  });
+});
+
+describe('checkOrigins()', () => {
+  it('finds a value that nobody had written yet', () => {
+    const { report, found } = collector();
+    checkOrigins(new Story().step('put', 'stored', 'v1.').step('append', 'stored', 'v2.').step('get', 'hit', '', 'v1.v2.').history.byKey(), report);
+    expect(found).toEqual([]);
+    checkOrigins(new Story().step('get', 'hit', '', 'v1.').step('put', 'stored', 'v1.').history.byKey(), report);
+    expect(found).toEqual(['origins']);
   });
 });
 

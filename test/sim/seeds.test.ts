@@ -24,7 +24,7 @@ describe('a planted error', () => {
     const caught = new Set<string>();
     for (let seed = 1; seed <= 25 && !caught.has('linearizability'); seed++) {
       const result = await runSeed({
-        seed, nodes: 3, severity: 'mild', acks: 'all', safetySeconds: 15, apps: false, only: ['kill', 'kill-long', 'crash', 'one-way', 'pair'],
+        seed, nodes: 3, severity: 'mild', acks: 'all', safetySeconds: 15, apps: false, extras: false, only: ['kill', 'kill-long', 'crash', 'one-way', 'pair'],
         adjust: (options) => ({ ...options, keyspaces: { default: { ...options.keyspaces['default'], acks: 'one' } as typeof options.keyspaces[string] } }),
       });
       for (const { checker } of result.findings) caught.add(checker);

@@ -8,10 +8,12 @@ import type { Report } from './checker.ts';
  */
 export function checkKeptWrites(byKey: ReadonlyMap<string, readonly Operation[]>, report: Report): void {
   for (const [key, operations] of byKey) {
-    const writes = operations.filter((operation) => operation.kind !== 'get' && operation.kind !== 'touch' && operation.kind !== 'wipe');
+    const writes = operations.filter((operation) => !['get', 'touch', 'gat', 'wipe', 'rollback'].includes(operation.kind));
+    // What may go by itself is judged with the order of operations.
+    if (operations.some(({ expiresAt, evicts }) => expiresAt !== 0 || evicts)) continue;
     const [write] = writes;
     if (writes.length !== 1 || write === undefined || write.outcome !== 'done' || write.result?.status !== 'stored') continue;
-    if (operations.some((operation) => operation.kind === 'wipe' && operation.returned > write.called)) continue;
+    if (operations.some((operation) => (operation.kind === 'wipe' || operation.kind === 'rollback') && operation.returned > write.called)) continue;
     for (const read of operations) {
       if (read.kind !== 'get' || read.outcome !== 'done' || read.called < write.returned) continue;
       if (read.result?.status === 'hit' && read.result.value === write.value) continue;

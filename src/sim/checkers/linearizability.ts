@@ -39,6 +39,7 @@ class Search {
   /** In order of their calls. */
   readonly #operations: readonly Operation[];
   readonly #isKnown: readonly boolean[];
+  readonly #onlyLooks: readonly boolean[];
   readonly #hashes: readonly (readonly [number, number])[];
   readonly #done: Uint8Array;
   readonly #states: KeyState[] = [];
@@ -55,8 +56,9 @@ class Search {
   #first = 0;
 
   constructor(operations: readonly Operation[], seed: number, limit: number) {
-    this.#operations = unobservedAlike(operations.filter((operation) => operation.outcome !== 'failed' && !(operation.outcome !== 'done' && isRead(operation)))).toSorted((a, b) => a.called - b.called);
+    this.#operations = unobservedAlike(operations.filter((operation) => operation.outcome !== 'failed' && !(operation.outcome !== 'done' && isRead(operation, operations)))).toSorted((a, b) => a.called - b.called);
     this.#isKnown = this.#operations.map((operation) => operation.outcome === 'done');
+    this.#onlyLooks = this.#operations.map((operation) => isRead(operation, operations) || refusals.includes(operation.result?.status ?? ''));
     this.#knownLeft = this.#isKnown.filter(Boolean).length;
     const random = new Prng(seed);
     this.#hashes = this.#operations.map(() => [random.below(1 << 21), random.uint32()] as const);
@@ -132,8 +134,9 @@ class Search {
       known.push(i);
     }
     const callable = known.filter((i) => (this.#operations[i] as Operation).called < horizon);
-    // What fits here and changes nothing may as well be placed at once: no other order can need it later.
+    // What only looks may as well be placed at once where it fits: no other order can need it later.
     for (const i of callable) {
+      if (this.#onlyLooks[i] !== true) continue;
       const after = stepKey(this.#states[state] as KeyState, this.#operations[i] as Operation)[0];
       if (after !== undefined && this.#stateId(after) === state) return [i];
     }
@@ -144,8 +147,8 @@ class Search {
   #unlike(indices: readonly number[]): number[] {
     const seen = new Set<string>();
     return indices.filter((i) => {
-      const { kind, value, version } = this.#operations[i] as Operation;
-      const what = `${kind} ${version} ${value}`;
+      const { kind, value, version, expiresAt } = this.#operations[i] as Operation;
+      const what = `${kind} ${version} ${expiresAt} ${value}`;
       if (seen.has(what)) return false;
       seen.add(what);
       return true;
@@ -178,7 +181,9 @@ class Search {
   }
 
   #stateId(state: KeyState): number {
-    const text = state.present ? `${state.version} ${state.value}` : '';
+    const { present, version, value, expiresAt, flushAt, anything, doubtful } = state;
+    const due = flushAt === 0 && !anything && !doubtful && expiresAt === 0 ? '' : `${expiresAt} ${flushAt} ${anything} ${doubtful} `;
+    const text = present || anything ? `${due}${version} ${value}` : flushAt === 0 ? '' : `absent ${flushAt}`;
     let id = this.#stateIds.get(text);
     if (id === undefined) {
       id = this.#states.length;
@@ -197,7 +202,7 @@ class Search {
   }
 }
 
-const writesValue: readonly Operation['kind'][] = ['put', 'create', 'update', 'cas', 'append'];
+const writesValue: readonly Operation['kind'][] = ['put', 'create', 'update', 'cas', 'append', 'prepend'];
 
 /** What an operation of unknown outcome wrote and nobody ever read may as well be any value that nobody ever reads. Numbers are read by increments too. */
 function unobservedAlike(operations: readonly Operation[]): Operation[] {
@@ -208,6 +213,10 @@ function unobservedAlike(operations: readonly Operation[]): Operation[] {
   });
 }
 
-function isRead(operation: Operation): boolean {
-  return operation.kind === 'get' || operation.kind === 'touch';
+/** What was answered so has changed nothing. */
+const refusals: readonly string[] = ['miss', 'notStored', 'exists', 'notFound', 'nonNumeric'];
+
+function isRead(operation: Operation, among: readonly Operation[]): boolean {
+  if (operation.kind === 'get') return true;
+  return (operation.kind === 'touch' || operation.kind === 'gat') && among.every(({ expiresAt }) => expiresAt === 0);
 }
