@@ -58,9 +58,8 @@ export class HostClock implements Clock {
 
   /** Only for the timer itself. */
   cancel(timer: HostTimer): void {
-    // The real timer is left as it is: it wakes once too often at most, which is cheaper than re-arming at each
-    // cancel. With nothing left to wait for it goes, so that it does not keep the process alive.
-    if (this.#heap.remove(timer) && this.#heap.size === 0) this.#disarm();
+    // To wake for nothing costs a hundred times what it takes to arm the real timer anew.
+    if (this.#heap.remove(timer) && timer.at <= this.#armedFor) this.#arm();
   }
 
   #arm(): void {

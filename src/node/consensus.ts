@@ -381,7 +381,7 @@ export class Consensus {
   #armTimer(): void {
     if (this.#cautious) return;
     const at = this.#raft.nextWakeAt();
-    if (this.#timer !== undefined && this.#timerAt <= at) return;
+    if (this.#timer !== undefined && this.#timerAt === at) return;
     this.#timer?.cancel();
     this.#timer = undefined;
     if (at === Number.POSITIVE_INFINITY) return;
