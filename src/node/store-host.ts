@@ -96,7 +96,6 @@ export class StoreHost implements CopySink {
     this.#clock = clock;
     this.#log = log;
     this.#around = around;
-    this.#tick();
   }
 
   // ---- the map ----------------------------------------------------------------------------------------------------
@@ -115,6 +114,7 @@ export class StoreHost implements CopySink {
       for (let index = 0; index < entry.partitions.length; index++) this.#configure(now, map, keyspace, index, current);
     }
     this.#retryParked();
+    if (this.keyspaces.size > 0) this.#arm();
   }
 
   #configure(now: number, map: ClusterMap, keyspace: KeyspaceHost, index: number, current: boolean): void {
@@ -272,6 +272,7 @@ export class StoreHost implements CopySink {
     else {
       const parked = { from, name: parkedName(from, head), frame: bytes.slice(start, end), until: this.#clock.now() + parkedForMs, superseded: false };
       this.#parked.push(parked);
+      this.#arm();
       this.#parkedByName.set(parked.name, parked);
     }
   }
@@ -326,7 +327,13 @@ export class StoreHost implements CopySink {
     return Math.floor(this.#clock.wallTime() / 1000);
   }
 
+  /** Where there is nothing to look after, nothing wakes. */
+  #arm(): void {
+    if (!this.#closed) this.#timer ??= this.#clock.at(this.#clock.now() + tickMs, () => this.#tick());
+  }
+
   #tick(): void {
+    this.#timer = undefined;
     if (this.#closed) return;
     const now = this.#clock.now();
     const seconds = this.nowSeconds();
@@ -338,7 +345,7 @@ export class StoreHost implements CopySink {
     }
     for (const keyspace of this.keyspaces.values()) keyspace.arena.tidy(tidyPerTick);
     if (this.#parked.length > 0) this.#retryParked();
-    this.#timer = this.#clock.at(now + tickMs, () => this.#tick());
+    if (this.keyspaces.size + this.#parked.length > 0) this.#arm();
   }
 
   /** The partition's entry in the newest map that this node knows. */

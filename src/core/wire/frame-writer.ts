@@ -1,8 +1,11 @@
 import { copyBytes } from '../../base/copy-bytes.ts';
 import { utf8Length, writeUtf8 } from '../../base/utf8.ts';
 
-/** What `take` hands out is cut from chunks of this size: a buffer of its own for each turn would cost more than what is in it. */
-const chunkBytes = 1 << 17;
+/**
+ * What `take` hands out is cut from chunks: a buffer of its own for each turn would cost more than what is in it. Each is four
+ * times as large as the one before, up to this size: a writer of little keeps little.
+ */
+const chunkBytesMax = 1 << 17;
 /** A chunk with less room than this is not begun again. */
 const roomMin = 4096;
 
@@ -127,17 +130,17 @@ export class FrameWriter {
   take(): Uint8Array {
     const taken = this.bytes.subarray(this.#start, this.length);
     this.#start = this.length;
-    if (this.bytes.length - this.length < roomMin) this.#renew(chunkBytes);
+    if (this.bytes.length - this.length < roomMin) this.#renew(0);
     return taken;
   }
 
   #need(count: number): void {
-    if (this.length + count > this.bytes.length) this.#renew(Math.max(chunkBytes, 2 * (this.size + count)));
+    if (this.length + count > this.bytes.length) this.#renew(2 * (this.size + count));
   }
 
-  /** Goes on in a new chunk, with what has not been taken. */
-  #renew(size: number): void {
-    const grown = new Uint8Array(size);
+  /** Goes on in a new chunk of at least `bytesMin`, with what has not been taken. */
+  #renew(bytesMin: number): void {
+    const grown = new Uint8Array(Math.max(bytesMin, Math.min(4 * this.bytes.length, chunkBytesMax)));
     grown.set(this.bytes.subarray(this.#start, this.length));
     this.#frameStart -= this.#start;
     this.length -= this.#start;
