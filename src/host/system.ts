@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import os from 'node:os';
 import type { ProcessFacts, System } from '../ports/system.ts';
 
@@ -55,13 +55,26 @@ export const hostSystem: System = {
   process(pid) {
     return pid === process.pid ? ownFacts() : readProcess(pid);
   },
+  children: readChildren,
 };
+
+/** Each thread has a list of those that it has started. */
+function readChildren(pid: number): number[] {
+  try {
+    const threads = readdirSync(`/proc/${pid}/task`).slice(0, threadsMax);
+    return threads.flatMap((thread) => readFileSync(`/proc/${pid}/task/${thread}/children`, 'latin1').split(' ').filter((word) => word.trim() !== '').map(Number));
+  } catch {
+    return [];
+  }
+}
+
+const threadsMax = 256;
 
 const commandLengthMax = 200;
 
 function ownFacts(): ProcessFacts {
   const { user, system } = process.cpuUsage();
-  return { residentBytes: process.memoryUsage.rss(), cpuMs: (user + system) / 1000, uptimeMs: process.uptime() * 1000, command: [process.execPath, ...process.argv.slice(1)].join(' ').slice(0, commandLengthMax) };
+  return { residentBytes: process.memoryUsage.rss(), cpuMs: (user + system) / 1000, uptimeMs: process.uptime() * 1000, command: [process.execPath, ...process.argv.slice(1)].join(' ').slice(0, commandLengthMax), state: 'running' };
 }
 
 /** Linux counts processor time in hundredths of a second for programs, whatever the kernel's own tick is. */
@@ -70,6 +83,9 @@ const ticksPerSecond = 100;
 /** Fields of proc_pid_stat(5). */
 const field = { state: 3, userTicks: 14, systemTicks: 15, startTicks: 22, residentPages: 24 } as const;
 const pageBytes = 4096;
+
+/** proc_pid_stat(5): stopped by a signal, or by a debugger. */
+const stateWords: Readonly<Record<string, ProcessFacts['state']>> = { R: 'running', D: 'waiting for a disk', T: 'stopped', t: 'stopped' };
 
 function readProcess(pid: number): ProcessFacts | undefined {
   try {
@@ -86,6 +102,7 @@ function readProcess(pid: number): ProcessFacts | undefined {
       cpuMs: (numberAt(field.userTicks) + numberAt(field.systemTicks)) * (1000 / ticksPerSecond),
       uptimeMs: Math.max(0, os.uptime() * 1000 - numberAt(field.startTicks) * (1000 / ticksPerSecond)),
       command: readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').join(' ').trim().slice(0, commandLengthMax),
+      state: stateWords[at(field.state)] ?? 'sleeping',
     };
   } catch {
     return undefined;

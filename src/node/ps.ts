@@ -1,6 +1,6 @@
 /**
- * What runs in a node: its process, its services, its apps and event handlers, each with what it does, what waits for it and
- * what it is connected to. Gathered when somebody asks, from the parts themselves; nothing is kept for it.
+ * What runs in a node: its process, its services, its apps and event handlers, and the processes that these have started,
+ * each with what it does, what waits for it and what it is connected to. Gathered when somebody asks, from the parts themselves; nothing is kept for it.
  */
 import { TroupeError } from '../base/errors.ts';
 import type { ClusterMap } from '../core/control/map.ts';
@@ -21,7 +21,7 @@ import type { StoreHost } from './store-host.ts';
 export interface ProcessView {
   /** Unique among those of its kind in the node. */
   readonly name: string;
-  readonly kind: 'node' | 'service' | 'app' | 'handler';
+  readonly kind: 'node' | 'service' | 'app' | 'handler' | 'child';
   /** Of a process of its own. Services and modules run in the node's. */
   readonly pid?: number;
   /** What it runs: an address that is served, a module, a command. */
@@ -52,6 +52,7 @@ export type ProcessDraft = Pick<ProcessView, 'name' | 'kind' | 'runs' | 'status'
 
 /** More are not told: apps and handlers are limited far below. */
 export const processesMax = 2000;
+const childrenMax = 256;
 const linksMax = 64;
 const textMax = 200;
 const callTimeoutMs = 5000;
@@ -126,8 +127,32 @@ export class ProcessBoard {
   here(): NodeProcesses {
     const { self, version, system } = this.#options;
     const drafts = [...ownDrafts(self, version, system, this.#parts(), this.#used), ...[...this.#sources].flatMap((source) => source())];
-    return { node: self, version, processes: drafts.slice(0, processesMax).map((draft) => complete(draft, system)) };
+    const children = childDrafts(drafts, system);
+    return { node: self, version, processes: [...drafts.slice(0, processesMax - children.length), ...children].map((draft) => complete(draft, system)) };
   }
+}
+
+/** Processes that the node, its apps and handlers have started (and those that these have), as far as they have no line of their own. */
+function childDrafts(drafts: readonly ProcessDraft[], system: System): ProcessDraft[] {
+  const told = new Map(drafts.flatMap(({ pid, kind, name }) => (pid === undefined ? [] : [[pid, `${kind} ${name}`] as const])));
+  const found: ProcessDraft[] = [];
+  const seen = new Set(told.keys());
+  const waiting = [...told];
+  for (let next = waiting.shift(); next !== undefined && found.length < childrenMax; next = waiting.shift()) {
+    const [parent, title] = next;
+    for (const pid of system.children(parent)) {
+      if (seen.has(pid) || found.length >= childrenMax) continue;
+      seen.add(pid);
+      const facts = system.process(pid);
+      // It has ended meanwhile, and will be forgotten by its parent soon.
+      if (facts === undefined) continue;
+      const program = /^[^ ]*?([^/ ]+)(?: |$)/.exec(facts.command)?.[1] ?? 'process';
+      const name = `${program}/${pid}`;
+      found.push({ name, kind: 'child', pid, runs: facts.command, status: facts.state, links: [title] });
+      waiting.push([pid, `child ${name}`]);
+    }
+  }
+  return found;
 }
 
 function complete(draft: ProcessDraft, system: System): ProcessView {

@@ -4,6 +4,8 @@ export interface System {
   readonly pid: number;
   /** Undefined when there is no such process, or the system does not tell. Reads a few small files: not for hot paths. */
   process(pid: number): ProcessFacts | undefined;
+  /** The processes that it has started and that have not ended, their own not among them; none where the system does not tell. */
+  children(pid: number): readonly number[];
 }
 
 export interface ProcessFacts {
@@ -15,7 +17,9 @@ export interface ProcessFacts {
   readonly uptimeMs: number;
   /** Program and arguments, cut to 200 characters. */
   readonly command: string;
+  /** What it does at the moment. */
+  readonly state: 'running' | 'sleeping' | 'waiting for a disk' | 'stopped';
 }
 
 /** Knows nothing: for simulations, and systems that tell nothing. */
-export const unknownSystem: System = { pid: 0, process: () => undefined };
+export const unknownSystem: System = { pid: 0, process: () => undefined, children: () => [] };

@@ -44,7 +44,7 @@ test('shows the node, its services, apps and handlers, of itself and of another 
   writeFileSync(module, 'export default { async start({ node }) { await node.keyspace("default").put("x", "y"); return {}; } };\n');
   const apps = {
     counting: { nodes: ['a', 'b'], module },
-    sleeping: { nodes: ['a', 'b'], command: [process.execPath, '-e', 'setInterval(() => {}, 1000)'] },
+    sleeping: { nodes: ['a', 'b'], command: [process.execPath, '-e', 'setInterval(() => {}, 1000); require("node:child_process").spawn("sleep", ["1234"])'] },
   };
   const a = await start('a', { apps, bootstrap: { expect: 1 }, memcached: { bind: '127.0.0.1:0' }, http: { bind: '127.0.0.1:0' }, handlers: ['user:nap=sleep 30', 'member-join=true'], liveNodes: { file: join(directory, 'live.json') } });
   const b = await start('b', { apps, join: [addressOf(a)] });
@@ -54,10 +54,12 @@ test('shows the node, its services, apps and handlers, of itself and of another 
 
   const isUp = (processes: readonly ProcessView[]): boolean => {
     const nap = named(processes, 'user:nap');
-    return named(processes, 'counting')?.status.startsWith('running') === true && named(processes, 'sleeping')?.pid !== undefined && nap?.status === 'running' && nap.queue === 1;
+    return named(processes, 'counting')?.status.startsWith('running') === true && named(processes, 'sleeping')?.pid !== undefined && nap?.status === 'running' && nap.queue === 1 && processes.some((each) => each.runs === 'sleep 1234');
   };
   const { node, version, processes } = await until(() => b.ps('a'), isUp);
   expect({ node, version }).toEqual({ node: 'a', version: expect.any(String) });
+  // What an app has started is there too, with whom it belongs to.
+  expect(processes.find((each) => each.runs === 'sleep 1234')).toMatchObject({ kind: 'child', name: expect.stringMatching(/^sleep\/\d+$/) as string, status: 'sleeping', links: ['app sleeping'], memoryBytes: expect.any(Number) as number });
   expect(named(processes, 'a')).toMatchObject({ kind: 'node', pid: process.pid, status: 'live', restarts: 0, links: ['node b'], memoryBytes: expect.any(Number), cpuMs: expect.any(Number) });
   expect(named(processes, 'counting')).toMatchObject({ kind: 'app', runs: module, status: 'running, epoch 1', restarts: 0, links: ['service consensus', 'keyspace default'] });
   const sleeping = named(processes, 'sleeping') as ProcessView;

@@ -42,3 +42,19 @@ test('tells of another process what the kernel says, and nothing once it is gone
   child.kill('SIGKILL');
   await until(() => hostSystem.process(pid) === undefined, 'a killed process is still told of');
 });
+
+test('tells what a process has started, and that one stands still', async () => {
+  const child = spawn('sh', ['-c', 'sleep 1000 & sleep 1001 & echo up; wait'], { stdio: ['ignore', 'pipe', 'ignore'], detached: true });
+  await new Promise((resolve) => child.stdout?.once('data', resolve));
+  const pid = child.pid as number;
+  try {
+    expect(hostSystem.children(process.pid)).toContain(pid);
+    await until(() => hostSystem.children(pid).map((each) => hostSystem.process(each)?.command).join() === 'sleep 1000,sleep 1001', 'the children are not told of');
+    expect(hostSystem.process(pid)?.state).toBe('sleeping');
+    process.kill(pid, 'SIGSTOP');
+    await until(() => hostSystem.process(pid)?.state === 'stopped', 'a stopped process is not told of');
+  } finally {
+    process.kill(-pid, 'SIGKILL');
+  }
+  await until(() => hostSystem.children(pid).length === 0, 'children of nobody are told of');
+});
