@@ -25,7 +25,8 @@ describe('the flags of the agent', () => {
       const words = { tags: { k: 'v' }, dev: true, voter: false, storage: false, leaveOnTerminate: true, lastNode: 'never', profile: 'lan', level: 'info', encrypt: 'T9jncgl9mbLus+baTTa7q7nPSUrXwbDi2dhbtqir37s=' }[last];
       const value = words ?? (!flag.form.includes('<') ? (flag.says ?? true) : flag.repeat === true ? ['127.0.0.1:1'] : flag.form.includes('<time>') ? flag.read?.('3s') : flag.read !== undefined ? flag.read('3') : flag.form.includes('<address>') ? '127.0.0.1:1' : 'text');
       const file = flag.path.reduceRight<unknown>((inner, key) => ({ [key]: inner }), value) as Record<string, unknown>;
-      if (flag.path[0] === 'discovery') (file as { discovery: { serf: Record<string, unknown> } }).discovery.serf = { strategy: 'mdns', service: 'a', [flag.path.at(-1) as string]: value };
+      if (flag.path[1] === 'serf') (file as { discovery: { serf: Record<string, unknown> } }).discovery.serf = { strategy: 'mdns', service: 'a', [flag.path.at(-1) as string]: value };
+      if (last === 'requireJoined') (file as { discovery: Record<string, unknown> }).discovery['waitJoinedMs'] = 1; // it says nothing without
       expect(configSchema.safeParse(file).error?.issues ?? [], flag.form).toEqual([]);
     }
   });

@@ -114,8 +114,11 @@ describe('a killed and restarted node', () => {
         await pool.world.scheduler.runFor(1000); // at once they would be of one Lamport time, and in no order
       }
       const back = await pool.start('n4');
-      // Live ones come at the same time as the past: they wait for it.
-      for (let i = 0; i < 5; i++) pool.get('n1').gossip.userEvent('live', text(String(i)));
+      // Live ones come at the same time as the past: they wait for it. Further apart than packets overtake each other: who has caught up tells them as they come.
+      for (let i = 0; i < 5; i++) {
+        pool.get('n1').gossip.userEvent('live', text(String(i)));
+        await pool.world.scheduler.runFor(2);
+      }
       const wanted = [...Array.from({ length: 40 }, (_, i) => `missed:${i}`), ...Array.from({ length: 5 }, (_, i) => `live:${i}`)];
       await pool.until(10_000, () => userEvents(back).length >= wanted.length);
       await pool.world.scheduler.runFor(40_000); // push/pulls bring it all again
