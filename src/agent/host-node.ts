@@ -131,7 +131,7 @@ export async function startOnHost(config: AgentConfig, log: Log, directory: stri
     const standsAlone = isAlone(config, node);
     if (config.http !== undefined) {
       const { startHttpSide } = await import('./http-side.ts');
-      http = await startHttpSide(node, config.http, { version: config.node.version, standsAlone }, log);
+      http = await startHttpSide(node, config.http, { version: config.node.version, standsAlone, discovery: () => discovery?.views() ?? [] }, log);
     }
     serf = await startSerfSide(node, config, kept, { clock, streams, log });
     discovery = startDiscovery(config.discovery, node.gossip, clock, log);

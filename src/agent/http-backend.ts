@@ -1,3 +1,4 @@
+import type { TopologyView } from '../discovery/topology-types.ts';
 import type { HttpBackend } from '../frontends/http/backend.ts';
 import type { Node } from '../node/node-types.ts';
 
@@ -5,6 +6,7 @@ export interface BackendOptions {
   readonly version: string;
   /** The node belongs to no cluster on purpose. */
   readonly standsAlone: boolean;
+  readonly discovery: () => readonly TopologyView[];
 }
 
 /** The node as the HTTP API wants it. */
@@ -23,6 +25,7 @@ export function backendOf(node: Node, options: BackendOptions): HttpBackend {
     status: () => node.status(),
     partitions: () => node.partitions(),
     ps: (name) => node.ps(name),
+    discovery: options.discovery,
     app: (name, action) => node.app(name, action),
     drainNode: (name, on) => node.drainNode(name, on),
     forgetNode: (name) => node.forgetNode(name),

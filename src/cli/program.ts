@@ -8,6 +8,7 @@ const verbs: Readonly<Record<string, () => Promise<Command>>> = {
   nodes: async () => (await import('./nodes.ts')).nodesCommand(),
   partitions: async () => (await import('./partitions.ts')).partitionsCommand(),
   ps: async () => (await import('./ps.ts')).psCommand(),
+  discovery: async () => (await import('./discovery.ts')).discoveryCommand(),
   apps: async () => (await import('./apps.ts')).appsCommand(),
   kv: async () => (await import('./kv.ts')).kvCommand(),
   members: async () => (await import('./members.ts')).membersCommand(),

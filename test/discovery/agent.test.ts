@@ -29,9 +29,13 @@ test('two agents that know only a directory become one cluster, wait for each ot
 test('an agent that finds nobody in time starts all the same, and says whom it cannot reach', async () => {
   const file = config({ discovery: { waitJoinedMs: 1000, home: { strategy: 'static', hosts: ['127.0.0.9:1'] } } });
   const agent = new TestAgent(['--config', file, '--dev', ...anyPorts, '--name', 'one']);
-  await agent.ready();
+  const http = (await agent.ready())['http'] as string;
   expect(agent.stderr).toContain('unable to connect to 127.0.0.9:1');
   expect(agent.stderr).toContain('no other node was found in time');
+  const { stdout } = await run(['discovery'], { env: { TROUPE_HTTP: http } });
+  expect(stdout).toMatch(/^TOPOLOGY +STRATEGY +HOST +STATE +FAILURES +REASON\nhome +static +127\.0\.0\.9:1 +apart +\d+ +\S+/);
+  const json = JSON.parse((await run(['discovery', '--json'], { env: { TROUPE_HTTP: http } })).stdout) as { topologies: { counters: { connectFailures: number } }[] };
+  expect(json.topologies[0]?.counters.connectFailures).toBeGreaterThan(0);
   agent.signal('SIGTERM');
   expect(await agent.exited).toBe(0);
 });

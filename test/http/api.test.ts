@@ -55,6 +55,7 @@ describe('what it tells', () => {
   });
 
   test('ps looks into this node, or the one that is named', async () => {
+    expect(await ask('GET', '/v1/discovery')).toMatchObject({ status: 200, json: { topologies: [{ name: 'home' }] } });
     expect((await ask('GET', '/v1/ps')).json).toMatchObject({ node: 'one', processes: [{ name: 'one' }] });
     expect((await ask('GET', '/v1/ps?node=t%20wo')).json).toMatchObject({ node: 't wo' });
     expect(backend.calls.slice(-2)).toEqual([['ps', 'one'], ['ps', 't wo']]);

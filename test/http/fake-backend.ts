@@ -45,6 +45,7 @@ export function fakeBackend(): FakeBackend {
     leave: () => note('leave'),
     forceLeave: (name, prune) => note('forceLeave', name, prune),
     status: () => ({ nodes: [{ name: 'one' }], apps: [{ name: 'wikipedy' }], leader: 'one', term: 3, voters: ['one'], quorum: true, sessionLive: true }),
+    discovery: () => [{ name: 'home' }],
     async ps(node = 'one') {
       await note('ps', node);
       return { node, version: '1.2.3', processes: [{ name: node }] };

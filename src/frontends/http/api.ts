@@ -70,6 +70,7 @@ function memberJson(member: HttpMember): object {
 
 function addClusterRoutes(app: Hono, backend: HttpBackend): void {
   app.get('/v1/status', () => Response.json(backend.status()));
+  app.get('/v1/discovery', () => Response.json({ topologies: backend.discovery() }));
   app.get('/v1/ps', async (context) => Response.json(await backend.ps(context.req.query('node'))));
   app.get('/v1/nodes', () => Response.json({ nodes: backend.status().nodes }));
   app.get('/v1/voters', () => {

@@ -19,6 +19,8 @@ export interface HttpBackend {
   partitions(): readonly HttpPartition[];
   /** What runs in a node; default: in this one. */
   ps(node?: string): Promise<{ readonly node: string; readonly processes: readonly { readonly name: string }[] }>;
+  /** What each topology of discovery knows and has done. */
+  discovery(): readonly { readonly name: string }[];
   app(name: string, action: AppAction | { readonly type: 'move'; readonly to: string }): Promise<void>;
   drainNode(name: string, on: boolean): Promise<void>;
   forgetNode(name: string): Promise<void>;
