@@ -6,6 +6,7 @@ const benches = {
   'single-node': 'server CPU per request, one node, against redis and memcached',
   'engine-memory': 'bytes per entry and worst pause of the memory engine',
   'replicated': 'CPU per replicated write and throughput, against redis with WAIT 2 and etcd',
+  'local-read': 'reads of a local copy inside the process, against ioredis',
   'failover': 'longest pause of a write when a primary is killed (--kills=N) or stopped (--stops=N)',
   'app-failover': 'kill -9 to the start of the app on the next node; gap at a takeover',
   'scale': 'simulated pools of 10, 100 and 1,000 nodes; CPU of 50 real agents',

@@ -3,6 +3,7 @@ import { encodeUtf8 } from '../base/utf8.ts';
 import { hashKey } from '../core/store/hash.ts';
 import { Op, Status, StoreRequest } from '../core/store/request.ts';
 import type { StoreReply, StoreRouter } from '../core/store/request.ts';
+import { EntryReader } from './entry-reader.ts';
 import type { Keyspace, StoreEntry, WriteOptions } from './node-types.ts';
 
 /** The programs' view of a keyspace, over whatever routes its requests. */
@@ -12,19 +13,18 @@ export class KeyspaceClient implements Keyspace {
   readonly #nowSeconds: () => number;
   /** Throws when the caller must not act any more; asked before and after each request. */
   readonly #guard: () => void;
+  readonly #reader: EntryReader;
 
   constructor(name: string, router: StoreRouter, nowSeconds: () => number, guard: () => void = () => {}) {
     this.name = name;
     this.#router = router;
     this.#nowSeconds = nowSeconds;
     this.#guard = guard;
+    this.#reader = new EntryReader(router, guard, (reply, key) => failure(reply, name, key));
   }
 
-  async get(key: string): Promise<StoreEntry | undefined> {
-    return await this.#send(Op.get, key, undefined, {}, (reply) => {
-      if (reply.status === Status.miss) return undefined;
-      return { value: reply.value.slice(reply.valueStart, reply.valueEnd), version: reply.cas, flags: reply.flags, expiresAt: undefined };
-    }, [Status.hit, Status.miss]);
+  get(key: string): Promise<StoreEntry | undefined> {
+    return this.#reader.get(key, checkedKey);
   }
 
   async put(key: string, value: Uint8Array | string, options: WriteOptions = {}): Promise<{ version: number }> {

@@ -187,6 +187,7 @@ export interface PartitionView {
 
 /** One entry as the store's programs see it. */
 export interface StoreEntry {
+  /** Yours. Small ones may share their `buffer` with others, as those of `Buffer.from` do: look at the array, not at what it is cut from. */
   readonly value: Uint8Array;
   /** Grows with every write of the entry. */
   readonly version: number;

@@ -85,8 +85,9 @@ export class Requests implements RequestKeeper {
     const index = partition >= 0 ? partition : partitionOf(request.hash, entry.partitions.length);
     const pending = this.#spare ?? new PendingRequest(this);
     this.#spare = undefined;
-    pending.begin(this.#nextId++, this.#around.origin(), keyspace, entry.id, index, this.#clock.now(), sink);
-    if (this.#tryLocal(pending, request)) {
+    const now = this.#clock.now();
+    pending.begin(this.#nextId++, this.#around.origin(), keyspace, entry.id, index, now, sink);
+    if (this.#tryLocal(pending, request, now)) {
       if (pending.done) {
         this.#spare = pending;
         return;
@@ -109,8 +110,7 @@ export class Requests implements RequestKeeper {
   }
 
   /** True if this node's own copy took the request. */
-  #tryLocal(pending: PendingRequest, request: StoreRequest): boolean {
-    const now = this.#clock.now();
+  #tryLocal(pending: PendingRequest, request: StoreRequest, now: number): boolean {
     const copy = this.#store.keyspaces.get(pending.keyspaceId)?.copies[pending.partition];
     if (copy === undefined || !copy.serving || !this.#around.hasRights(now)) return false;
     pending.target = this.#around.self;
@@ -137,7 +137,7 @@ export class Requests implements RequestKeeper {
     pending.target = undefined;
     const request = pending.request as StoreRequest;
     if (entry?.primary === this.#around.self) {
-      this.#tryLocal(pending, request);
+      this.#tryLocal(pending, request, this.#clock.now());
       if (pending.target === undefined && !pending.done) this.#addHomeless(pending);
       else this.#removeHomeless(pending);
       return;
