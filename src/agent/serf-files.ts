@@ -43,8 +43,8 @@ export async function openSerfFiles(config: AgentConfig, { clock, random, log }:
   const tags = tagsPath === undefined ? undefined : await readTags(textFiles, tagsPath);
   const bind = config.interface === undefined ? config.node.gossip.bind : { ...config.node.gossip.bind, host: interfaceAddress(config.interface, config.node.gossip.bind.host) };
   const snapshot = where === undefined ? undefined : await SnapshotKeeper.open(where, { files: appendFiles, clock, random, log });
-  const keyringFile = keyringPath === undefined ? undefined : new KeptFile(keyringPath, textFiles.write, clock, log);
-  const tagsFile = tagsPath === undefined ? undefined : new KeptFile(tagsPath, textFiles.write, clock, log);
+  const keyringFile = keyringPath === undefined ? undefined : new KeptFile(keyringPath, (path, text) => textFiles.write(path, text), clock, log);
+  const tagsFile = tagsPath === undefined ? undefined : new KeptFile(tagsPath, (path, text) => textFiles.write(path, text), clock, log);
   let events: AgentEvents | undefined;
   const resume = snapshot?.resume;
   return {
