@@ -68,6 +68,7 @@ export const extraKinds: Readonly<Record<ExtraFaultKind, Fault>> = {
     faults.delayMaxMs = 1;
   },
   'torn-log': async (context) => {
+    if (!(await context.allVote(10_000))) return;
     const name = pickName(context);
     context.trace(`FAULT power loss of ${name}; its consensus log is damaged`);
     context.cluster.crash(name);

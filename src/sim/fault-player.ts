@@ -58,6 +58,7 @@ export class FaultPlayer {
       trace: (text) => this.#options.trace.add(text),
       isOver: () => this.#isOver,
       whole: (limitMs) => this.#whole(limitMs),
+      allVote: (limitMs) => this.#allVote(limitMs),
       leaving: (instance) => this.#options.leaving(instance),
       order: (what, work) => this.order(what, work),
     };
@@ -72,6 +73,19 @@ export class FaultPlayer {
     while (this.#options.world.scheduler.now < deadline) {
       await this.#sleep(50);
       if (this.#options.nodes().length === this.#options.plan.nodes && this.#options.cluster.isHealthy()) return true;
+    }
+    return false;
+  }
+
+  async #allVote(limitMs: number): Promise<boolean> {
+    const { world, plan } = this.#options;
+    const wanted = plan.nodes - (plan.nodes % 2 === 0 ? 1 : 0);
+    for (const deadline = world.scheduler.now + limitMs; world.scheduler.now < deadline; await this.#sleep(50)) {
+      const leader = this.#options.nodes().find(({ parts }) => parts.consensus.leading);
+      if (leader === undefined) continue;
+      const live = Object.values(leader.node.map.nodes).filter((node) => node.live).map((node) => node.raftId);
+      const { voters } = leader.parts.consensus.raft.configuration;
+      if (voters.length >= wanted && voters.every((id) => live.includes(id))) return true;
     }
     return false;
   }

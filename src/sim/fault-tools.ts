@@ -18,6 +18,8 @@ export interface FaultContext {
   isOver(): boolean;
   /** Waits until the cluster is whole again; false when it took longer. */
   whole(limitMs: number): Promise<boolean>;
+  /** Waits until as many vote as can, all of them live: only then may a disk be taken away for good. False when it took longer. */
+  allVote(limitMs: number): Promise<boolean>;
   /** The node is about to stop by itself. */
   leaving(instance: string): void;
   /** An order of the operator's; what becomes of it is only told to the trace. */

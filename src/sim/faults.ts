@@ -155,6 +155,7 @@ const basicKinds: Readonly<Record<BasicFaultKind, Fault>> = {
     }
   },
   'new-disk': async (context) => {
+    if (!(await context.allVote(10_000))) return;
     const name = pickName(context);
     context.trace(`FAULT ${name} comes back with an empty disk`);
     context.cluster.kill(name);

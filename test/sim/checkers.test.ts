@@ -190,6 +190,9 @@ describe('checkKey() where entries go by themselves', () => {
     const small = (): Timed => new Timed().timed('put', 'stored', { value: 'a', evicts: true });
     expect(small().timed('get', 'hit', { result: 'a', evicts: true }).timed('get', 'miss', { evicts: true }).timed('create', 'stored', { value: 'b', evicts: true }).verdict).toBe('linearizable');
     expect(small().timed('get', 'miss', { evicts: true }).timed('get', 'hit', { result: 'a', evicts: true }).verdict).toBe('violation');
+    // Expired by one node's clock, and not yet by the next primary's.
+    const expiring = new Timed().timed('put', 'stored', { value: 'a', until: 110, evicts: true }).at(109.7);
+    expect(expiring.timed('get', 'miss', { evicts: true }).timed('get', 'hit', { result: 'a', evicts: true }).verdict).toBe('linearizable');
     expect(small().timed('put', 'stored', { value: 'b', evicts: true }).timed('get', 'hit', { result: 'a', evicts: true }).verdict).toBe('violation');
     expect(small().timed('create', 'notStored', { value: 'b', evicts: true }).timed('get', 'hit', { result: 'b', evicts: true }).verdict).toBe('violation');
   });

@@ -1,26 +1,27 @@
 import { messageOf } from '../../base/errors.ts';
 import type { AgentEvent } from '../../core/serf/agent-event.ts';
 import { matchesEvent, parseEventFilters } from '../../core/serf/event-filter.ts';
-import { compileTagExpression } from '../../core/serf/tag-match.ts';
-import type { Member, QueryEvent, QueryRecord } from '../../core/serf/types.ts';
-import { ipToBytes } from '../../core/wire/ip-address.ts';
+import type { Member, QueryEvent } from '../../core/serf/types.ts';
 import { MsgpackReader } from '../../core/wire/msgpack.ts';
 import { MsgpackScanner } from '../../core/wire/msgpack-scanner.ts';
-import type { FieldCodec, StructCodec } from '../../core/wire/msgpack-struct.ts';
+import type { FieldCodec } from '../../core/wire/msgpack-struct.ts';
 import {
-  encodeRpc, noCoordinate, readRequestHeader, rpcAuthRequest, rpcCoordinateRequest, rpcCoordinateResponse, rpcError, rpcEventRequest, rpcForceLeaveRequest, rpcHandshakeRequest,
-  rpcJoinRequest, rpcJoinResponse, rpcKeyRequest, rpcKeyResponse, rpcLimits, rpcLogRecord, rpcMemberRecord, rpcMembersFilteredRequest, rpcMembersResponse, rpcMonitorRequest,
-  rpcQueryEventRecord, rpcQueryRecord, rpcQueryRequest, rpcRespondRequest, rpcResponseHeader, rpcStats, rpcStopRequest, rpcStreamRequest, rpcTagsRequest, rpcUserRecord, rpcVersion,
+  encodeRpc, readRequestHeader, rpcError, rpcJoinResponse, rpcKeyResponse, rpcLimits, rpcLogRecord, rpcMemberRecord, rpcMembersResponse, rpcQueryEventRecord, rpcQueryRecord,
+  rpcResponseHeader, rpcUserRecord, rpcVersion,
 } from '../../core/wire/serf-rpc.ts';
-import type { RpcMember, RpcRequestHeader, RpcSequence } from '../../core/wire/serf-rpc.ts';
+import type { RpcRequestHeader, RpcSequence } from '../../core/wire/serf-rpc.ts';
 import { WireError } from '../../core/wire/wire-error.ts';
 import type { Clock } from '../../ports/clock.ts';
 import type { LogLine, LogTail } from '../../ports/log.ts';
 import type { Stream, StreamHandler } from '../../ports/streams.ts';
 import type { SerfRpcBackend } from './backend.ts';
+import { commands, withoutBody } from './commands.ts';
+import type { Command, RpcVerbs } from './commands.ts';
 import type { SerfRpcLimits } from './limits.ts';
 import { logText, rankOf, rpcLogLevels } from './log-text.ts';
+import { memberFilter } from './member-filter.ts';
 import { RecordQueue } from './record-queue.ts';
+import { queryRecord, rpcMemberOf } from './records.ts';
 
 export interface ConnectionHost {
   readonly backend: SerfRpcBackend;
@@ -55,7 +56,7 @@ const respondBytesMax = 1024;
  * One client of Serf's RPC. Requests are taken one after the other, as Serf takes them: while one is being carried out,
  * nothing further is read. Records of streams come in between.
  */
-export class RpcConnection implements StreamHandler {
+export class RpcConnection implements StreamHandler, RpcVerbs {
   readonly stream: Stream;
   readonly #host: ConnectionHost;
   readonly #scanner: MsgpackScanner;
@@ -405,78 +406,16 @@ export class RpcConnection implements StreamHandler {
   }
 
   filteredMembers(tags: ReadonlyMap<string, string>, status: string, name: string): void {
-    const compile = (expression: string): RegExp => {
-      const compiled = compileTagExpression(`^${expression}$`);
-      // As Serf: no answer, the connection is closed.
-      if (compiled === undefined) this.#misuse(`a filter that is no regular expression, or none that is followed here: '${expression.slice(0, 100)}'`);
-      return compiled as RegExp;
-    };
-    const tagsMatch = [...tags].map(([tag, expression]) => ({ tag, expression: compile(expression) }));
-    const statusMatch = status === '' ? undefined : compile(status);
-    const nameMatch = name === '' ? undefined : compile(name);
-    this.members(this.backend.members().filter((member) => statusMatch?.test(member.status) !== false && nameMatch?.test(member.name) !== false
-      && tagsMatch.every(({ tag, expression }) => expression.test(member.tags[tag] ?? ''))));
+    const matches = memberFilter(tags, status, name);
+    // As Serf: no answer, the connection is closed.
+    if (typeof matches === 'string') this.#misuse(`a filter that is no regular expression, or none that is followed here: '${matches.slice(0, 100)}'`);
+    else this.members(this.backend.members().filter(matches));
   }
 
   #misuse(why: string): never {
     this.#host.onMisuse(this, why);
     throw new CloseConnection();
   }
-}
-
-type Command = (connection: RpcConnection, body: Uint8Array) => void;
-
-/** Only these have no body. */
-const withoutBody: ReadonlySet<string> = new Set(['members', 'leave', 'list-keys', 'stats']);
-
-function withBody<T>(codec: StructCodec<T>, run: (connection: RpcConnection, request: T) => void): Command {
-  return (connection, body) => run(connection, codec.decode(body, rpcLimits));
-}
-
-const nanosecondsPerMs = 1_000_000;
-
-const commands: Readonly<Record<string, Command>> = {
-  'handshake': withBody(rpcHandshakeRequest, (connection, { Version }) => connection.handshake(Version)),
-  'auth': withBody(rpcAuthRequest, (connection, { AuthKey }) => connection.auth(AuthKey)),
-  'event': withBody(rpcEventRequest, (connection, { Name, Payload, Coalesce }) => connection.attempt(() => connection.backend.userEvent(Name, Payload, Coalesce))),
-  'force-leave': withBody(rpcForceLeaveRequest, (connection, { Node, Prune }) => connection.attempt(() => connection.backend.forceLeave(Node, Prune))),
-  'join': withBody(rpcJoinRequest, (connection, { Existing, Replay }) => connection.join(Existing, Replay)),
-  'members': (connection) => connection.members(connection.backend.members()),
-  'members-filtered': withBody(rpcMembersFilteredRequest, (connection, { Tags, Status, Name }) => connection.filteredMembers(Tags, Status, Name)),
-  'tags': withBody(rpcTagsRequest, (connection, { Tags, DeleteTags }) => connection.changeTags(Tags, DeleteTags)),
-  'stream': withBody(rpcStreamRequest, (connection, { Type }) => connection.startStream(Type)),
-  'monitor': withBody(rpcMonitorRequest, (connection, { LogLevel }) => connection.startMonitor(LogLevel)),
-  'stop': withBody(rpcStopRequest, (connection, { Stop }) => connection.stop(Stop)),
-  'leave': (connection) => connection.leave(),
-  'query': withBody(rpcQueryRequest, (connection, request) => connection.query(request.Name, request.Payload, {
-    nodes: request.FilterNodes,
-    tags: Object.fromEntries(request.FilterTags),
-    acknowledge: request.RequestAck,
-    relayFactor: request.RelayFactor,
-    ...(request.Timeout > 0 ? { timeoutMs: request.Timeout / nanosecondsPerMs } : {}),
-  })),
-  'respond': withBody(rpcRespondRequest, (connection, { ID, Payload }) => connection.respond(ID, Payload)),
-  'install-key': withBody(rpcKeyRequest, (connection, { Key }) => connection.keys('install', Key)),
-  'use-key': withBody(rpcKeyRequest, (connection, { Key }) => connection.keys('use', Key)),
-  'remove-key': withBody(rpcKeyRequest, (connection, { Key }) => connection.keys('remove', Key)),
-  'list-keys': (connection) => connection.keys('list', ''),
-  'stats': (connection) => connection.answerWith(rpcStats, connection.backend.stats()),
-  'get-coordinate': withBody(rpcCoordinateRequest, (connection, { Node }) => {
-    const coordinate = connection.backend.coordinate(Node);
-    connection.answerWith(rpcCoordinateResponse, { Coord: coordinate ?? noCoordinate, Ok: coordinate !== undefined });
-  }),
-};
-
-function queryRecord(record: QueryRecord): { Type: string; From: string; Payload: Uint8Array } {
-  return { Type: record.type, From: record.type === 'done' ? '' : record.from, Payload: record.type === 'response' ? record.payload : new Uint8Array(0) };
-}
-
-function rpcMemberOf(member: Member): RpcMember {
-  return {
-    Name: member.name, Addr: ipToBytes(member.address.host) ?? new Uint8Array(4), Port: member.address.port, Tags: new Map(Object.entries(member.tags)), Status: member.status,
-    ProtocolMin: member.protocol.min, ProtocolMax: member.protocol.max, ProtocolCur: member.protocol.current,
-    DelegateMin: member.delegate.min, DelegateMax: member.delegate.max, DelegateCur: member.delegate.current,
-  };
 }
 
 /** Takes as long for a token that is nearly right as for one that is all wrong. */

@@ -72,7 +72,7 @@ function viewsOf(now: KeyState, operation: Operation): View[] {
   if (unflushed && now.present) {
     const gone = { ...absentState, flushAt: now.flushAt };
     if (operation.evicts) views.push({ seen: gone, kept: gone });
-    else if (now.doubtful || (now.expiresAt !== 0 && wallTo >= now.expiresAt)) views.push({ seen: gone, kept: now });
+    if (now.doubtful || (now.expiresAt !== 0 && wallTo >= now.expiresAt)) views.push({ seen: gone, kept: now });
   }
   if (flushed) views.push({ seen: absentState, kept: now });
   return views;
