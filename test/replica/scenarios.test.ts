@@ -306,6 +306,39 @@ describe('retries', () => {
   });
 });
 
+describe('a partition that begins anew', () => {
+  test('is kept by a copy that was filled before its map knew of the beginning, when the first primary dies', () => {
+    const cell = newCell(['n1', 'n2']);
+    done(cell, Op.set, 'k', 'old');
+    cell.kill('n2');
+    cell.kill('n1');
+    expect(cell.partition.lost).toBe(true);
+    cell.restart('n1');
+    cell.restart('n2');
+    followAll(cell);
+    const behind = cell.maps.length - 1;
+    cell.command({ type: 'accept-loss', keyspace: 'k', partitions: [0] });
+    const { primary } = cell.partition;
+    const [first, late] = primary === 'n1' ? [cell.node('n1'), cell.node('n2')] : [cell.node('n2'), cell.node('n1')];
+    for (let passed = 0; passed < 2000 && cell.partition.inSync.length < 2; passed += 50) {
+      followAll(cell, late.name);
+      flow(cell, 50);
+      while (cell.leaderInbox.length > 0) cell.lead();
+    }
+    expect(cell.partition.inSync).toContain(late.name);
+    followAll(cell, late.name);
+    const write = call(Op.set, 'k', 'new');
+    expect(write.try(first)).toBe(true);
+    flow(cell, 200);
+    expect(write.done?.status).toBe(Status.stored);
+    cell.kill(first.name);
+    for (let version = behind; version < cell.maps.length; version++) late.follow(version);
+    expect(cell.settle()).toBe(true);
+    expect(primaryOf(cell).name).toBe(late.name);
+    expect(done(cell, Op.get, 'k').done).toMatchObject({ status: Status.hit, value: 'new' });
+  });
+});
+
 describe('incomplete copies', () => {
   test('an in-sync copy that ran out of memory is never served from: the partition is lost, and says so', () => {
     const cell = newCell(['n1', 'n2']);

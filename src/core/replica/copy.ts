@@ -63,6 +63,8 @@ export class Copy {
   /** Never filled since the partition began. */
   #fresh = true;
   #generation = 0;
+  /** The epoch of the primary whose snapshot this copy took last. */
+  #filledUnder = 0;
   /** Who is owed an acknowledgement at the end of this turn, and how far its entries are known to be in this log. */
   #ackTo: string | undefined;
   #verifiedSeq = 0;
@@ -94,10 +96,13 @@ export class Copy {
     // A message of a newer epoch may be ahead of this node's map.
     if (role.epoch < this.epoch) return;
     if (role.emptySince > this.#generation) {
-      // What is held from before is worthless: the partition is new here, or began anew after an accepted loss.
+      // What is held from before is worthless: the partition is new here, or began anew after an accepted loss. But a primary
+      // of the new beginning may have filled this copy already, and counted on it, before this node's map came so far.
       this.#generation = role.emptySince;
-      this.#abandon();
-      this.#fresh = true;
+      if (this.#filledUnder < role.emptySince) {
+        this.#abandon();
+        this.#fresh = true;
+      }
     }
     // Only a copy that is there from the partition's beginning may start empty. One that is merely in sync and was never
     // filled has lost what it held (it was dropped and made anew while its node's map was behind).
@@ -153,6 +158,7 @@ export class Copy {
     this.table.dispose();
     this.#abandon();
     this.#generation = 0;
+    this.#filledUnder = 0;
     this.log.reset(0, 0, Number.NEGATIVE_INFINITY);
     this.commitSeq = 0;
     this.appliedSeq = 0;
@@ -376,6 +382,7 @@ export class Copy {
     this.appliedSeq = base;
     this.#abandon();
     this.#filling = { from, liveFrom };
+    this.#filledUnder = this.epoch;
   }
 
   #onSnapshotChunk(from: string, reader: FrameReader): void {
