@@ -1,5 +1,5 @@
 import { Command, Option } from 'commander';
-import { growHeapOnlyUnderLoad } from '../host/heap-growth.ts';
+import { holdHeap } from '../host/heap-growth.ts';
 import { UsageError } from './usage-error.ts';
 import { agentFlags, refusedFlags, optionKey, overridesOf } from './agent-flags.ts';
 
@@ -37,7 +37,7 @@ Examples:
     }
     if (given['token'] === undefined && process.env['TROUPE_TOKEN'] !== undefined) given['token'] = process.env['TROUPE_TOKEN'];
     if (given['rpcAuth'] === undefined && process.env['TROUPE_RPC_AUTH'] !== undefined) given['rpcAuth'] = process.env['TROUPE_RPC_AUTH'];
-    growHeapOnlyUnderLoad();
+    holdHeap();
     const { runAgent } = await import('./run-agent.ts');
     process.exitCode = await runAgent({ configPaths, overrides: overridesOf(given) });
   });

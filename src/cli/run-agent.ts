@@ -3,6 +3,7 @@ import { dirname, join, resolve } from 'node:path';
 import { TroupeError, messageOf } from '../base/errors.ts';
 import { startOnHost } from '../agent/host-node.ts';
 import type { HostNode } from '../agent/host-node.ts';
+import { growHeapUnderLoad } from '../host/heap-growth.ts';
 import type { HostLog } from '../host/log.ts';
 import { createLog } from '../host/log.ts';
 import { notifyService } from '../host/notify.ts';
@@ -30,6 +31,7 @@ export async function runAgent(given: AgentArguments): Promise<number> {
   const starting = withFlagNames(config, () => startOnHost(config, log, baseOf(given)));
   handleSignals({ given, config, starting, log });
   const host = await starting;
+  growHeapUnderLoad();
   const { node } = host;
   if (config.data === undefined) log.info('there is no data directory: this node is a new member after every start');
   let notJoined: TroupeError | undefined;
