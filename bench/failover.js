@@ -1,5 +1,8 @@
 // kill -9 (or SIGSTOP) of a primary under 500 requests a second, three agents, three copies, acks all: the longest
 // pause of a write, failures and lost writes. Load runs through an agent that survives, as an application's own does.
+// Told beside it: how long the kernel took to end the process, whose sockets it closes last. No cluster can know earlier.
+
+import { connect } from 'node:net';
 import { Agents } from './lib/agents.js';
 import { TextClient } from './lib/memcached-client.js';
 
@@ -36,12 +39,21 @@ async function load(client, prefix, durationMs, record) {
   await Promise.all(open);
 }
 
+/** Resolves with the time at which the kernel has closed the process's sockets. */
+function watchEnd(port) {
+  const socket = connect(port, '127.0.0.1');
+  socket.on('error', () => {});
+  return new Promise((resolve) => socket.resume().once('close', () => resolve(performance.now())));
+}
+
 async function round(agents, victim, signal, index) {
   const survivor = names.filter((name) => name !== victim)[index % 2];
   const client = new TextClient(agents.agents.get(survivor).memcached);
   const records = [];
   const running = load(client, `r${process.pid}-${index}-`, windowMs, (record) => records.push(record));
   await new Promise((resolve) => setTimeout(resolve, 500));
+  const ended = signal === 'SIGKILL' ? watchEnd(agents.agents.get(victim).memcached) : undefined;
+  await new Promise((resolve) => setTimeout(resolve, 50));
   const at = performance.now();
   agents.kill(victim, signal);
   await running;
@@ -53,7 +65,7 @@ async function round(agents, victim, signal, index) {
   let lost = 0;
   for (const record of records) if (record.isWrite && record.ok && (await client.get(record.key)) !== `value-of-${record.key}`) lost++;
   client.close();
-  return { longestWrite, longestRead, requests: records.length, failed: failed.length, firstFailure: failed[0]?.answer, lost };
+  return { longestWrite, longestRead, endedAfter: ended === undefined ? NaN : (await ended) - at, requests: records.length, failed: failed.length, firstFailure: failed[0]?.answer, lost };
 }
 
 const agents = await new Agents(names).start();
@@ -66,7 +78,7 @@ try {
     const victim = i % 2 === 0 ? leader : names.filter((name) => name !== leader)[(i >> 1) % 2];
     const result = await round(agents, victim, signal, i);
     results.push({ signal, led: victim === leader, ...result });
-    console.log(`${signal} ${victim}${victim === leader ? ' (led)' : ''}: longest write ${result.longestWrite.toFixed(1)} ms, read ${result.longestRead.toFixed(1)} ms, ${result.requests} requests, ${result.failed} failed${result.firstFailure ? ` (${result.firstFailure})` : ''}, ${result.lost} lost`);
+    console.log(`${signal} ${victim}${victim === leader ? ' (led)' : ''}${signal === 'SIGKILL' ? ` (ended in ${result.endedAfter.toFixed(1)} ms)` : ''}: longest write ${result.longestWrite.toFixed(1)} ms, read ${result.longestRead.toFixed(1)} ms, ${result.requests} requests, ${result.failed} failed${result.firstFailure ? ` (${result.firstFailure})` : ''}, ${result.lost} lost`);
     if (signal === 'SIGKILL') await agents.restart(victim);
   }
 } finally {
@@ -77,6 +89,6 @@ for (const signal of ['SIGKILL', 'SIGSTOP']) {
     const of = results.filter((result) => result.signal === signal && result.led === led);
     if (of.length === 0) continue;
     const pauses = of.map((result) => result.longestWrite);
-    console.log(`${signal} of ${led ? 'the leader' : 'another node'}: n=${of.length}, longest write pause median ${median(pauses).toFixed(1)} ms, worst ${Math.max(...pauses).toFixed(1)} ms; failed ${of.reduce((sum, result) => sum + result.failed, 0)}, acknowledged writes lost ${of.reduce((sum, result) => sum + result.lost, 0)}`);
+    console.log(`${signal} of ${led ? 'the leader' : 'another node'}: n=${of.length}, longest write pause median ${median(pauses).toFixed(1)} ms, worst ${Math.max(...pauses).toFixed(1)} ms${signal === 'SIGKILL' ? ` (of which the kernel's end of the process median ${median(of.map((result) => result.endedAfter)).toFixed(1)} ms)` : ''}; failed ${of.reduce((sum, result) => sum + result.failed, 0)}, acknowledged writes lost ${of.reduce((sum, result) => sum + result.lost, 0)}`);
   }
 }

@@ -78,6 +78,10 @@ export class Consensus {
   #timerAt = Number.POSITIVE_INFINITY;
   #pumping = false;
   #pumpArmed = false;
+  /** Handed out and not applied yet, oldest first: see #handle. */
+  #toApply: Ready[] = [];
+  /** What they wait for has left. */
+  #applyDue = false;
   #leading = false;
   #electedIn = 0;
   /** See ConsensusOptions.cautiousAfterRestart. */
@@ -276,6 +280,7 @@ export class Consensus {
       this.#handlers.onElected();
     }
     try {
+      this.#applyWhatWaited();
       for (let round = 0; round < 100 && this.#raft.hasReady(); round++) this.#handle(this.#raft.ready(this.#clock.now()));
     } finally {
       this.#pumping = false;
@@ -287,6 +292,32 @@ export class Consensus {
   #handle(ready: Ready): void {
     for (const message of ready.messages) this.#send(message);
     if (ready.mustPersist) this.#persist(ready);
+    // A leader tells the others of the commit before it applies what was committed, and all of them apply it at once:
+    // copies settle with each other, and none gets there before the last.
+    const canWait = this.#toApply.length > 0 || (this.#raft.role === 'leader' && ready.committed.length > 0 && ready.messages.length > 0);
+    if (!canWait) {
+      this.#apply(ready);
+      return;
+    }
+    if (this.#toApply.length === 0) {
+      // After this turn's frames have left.
+      queueMicrotask(() => {
+        this.#applyDue = true;
+        this.#armPump();
+      });
+    }
+    this.#toApply.push(ready);
+  }
+
+  #applyWhatWaited(): void {
+    if (!this.#applyDue) return;
+    this.#applyDue = false;
+    const due = this.#toApply;
+    this.#toApply = [];
+    for (const ready of due) this.#apply(ready);
+  }
+
+  #apply(ready: Ready): void {
     if (ready.appliedSnapshot !== undefined) {
       this.#map = decodeMap(ready.appliedSnapshot.data);
       this.#handlers.onMap(this.#map);

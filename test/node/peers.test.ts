@@ -8,6 +8,7 @@ import { Peers } from '../../src/node/peers.ts';
 import type { PeerHandlers } from '../../src/node/peers.ts';
 import type { Address } from '../../src/ports/address.ts';
 import { silentLog } from '../../src/ports/log.ts';
+import { SimWorld } from '../../src/sim/sim-world.ts';
 
 interface Side {
   readonly peers: Peers;
@@ -142,4 +143,26 @@ test('rubbish on the port is turned away, costs little, and disturbs nobody', as
   writer.end();
   await until(() => b.seen.length === 1);
   expect(a.seen).toEqual(['connected b b1']);
+});
+
+test('a connection whose hello is never answered is given up and made anew: its host may have died with the hello in its hands', async () => {
+  const world = new SimWorld({ seed: 3 });
+  const [host, other] = [world.addHost('a'), world.addHost('b')];
+  const { clock, streams } = host.start('a');
+  const attempts: number[] = [];
+  await world.scheduler.settle(other.start('b').streams.listen({ host: other.address, port: 7 }, (stream) => {
+    attempts.push(clock.now());
+    // It takes what comes, and says nothing.
+    stream.setHandler({ onData: () => {}, onClose: () => {} });
+  }));
+  const handlers: PeerHandlers = { onFrame: () => {}, onConnected: () => {}, onDisconnected: () => {}, onIncoming: () => {}, onDead: () => {}, beforeFlush: () => {} };
+  const peers = new Peers({ name: 'a', instance: 'a1', clusterId: () => '' }, streams, clock, silentLog, handlers);
+  await world.scheduler.settle(peers.listen({ host: host.address, port: 7 }));
+  peers.want('b', { host: other.address, port: 7 });
+  await world.scheduler.runFor(20_000);
+  expect(attempts.length).toBeGreaterThanOrEqual(4);
+  const waits = attempts.slice(1).map((at, i) => at - (attempts[i] as number));
+  expect(Math.min(...waits)).toBeGreaterThan(3000);
+  expect(Math.max(...waits)).toBeLessThan(6500);
+  await world.scheduler.settle(peers.close());
 });
