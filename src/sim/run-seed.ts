@@ -1,9 +1,8 @@
 /** One seed from beginning to end: boot, safety phase (faults under load), liveness phase (all healed), then the verdicts. */
-import { messageOf, TroupeError } from '../base/errors.ts';
+import { messageOf } from '../base/errors.ts';
 import { Prng } from '../base/prng.ts';
 import type { KeyspaceOptions } from '../core/control/map.ts';
-import type { NodeParts } from '../node/node-parts.ts';
-import type { Node, NodeOptions, NodePorts } from '../node/node-types.ts';
+import type { NodeOptions, NodePorts } from '../node/node-types.ts';
 import { AppRecorder } from './app-recorder.ts';
 import { microtasksDrained } from './barrier.ts';
 import { BoundedMemory } from './checkers/bounded-memory.ts';
@@ -20,12 +19,11 @@ import type { Tamper } from './calls.ts';
 import { FaultPlayer } from './fault-player.ts';
 import type { FaultKind } from './faults.ts';
 import { describeOperation, History } from './history.ts';
-import { LiveParts } from './live-parts.ts';
 import { unsettled } from './liveness.ts';
 import { drawPlan } from './plan.ts';
 import type { PlanLimits, SimPlan } from './plan.ts';
+import { Population } from './population.ts';
 import { SimCluster } from './sim-cluster.ts';
-import type { SimProcess } from './sim-host.ts';
 import { SimWorld } from './sim-world.ts';
 import { Trace } from './trace.ts';
 import { Workload } from './workload.ts';
@@ -77,9 +75,6 @@ const bootLimitMs = 30_000;
 const settleLimitMs = 30_000;
 const afterHealMs = 2000;
 
-/** What an operator would see as the reason why a node stopped, and expect. */
-const diskCodes = ['DISK_FULL', 'DISK_UNWRITABLE', 'DISK_CLOSED', 'RAFT_LOG_CORRUPT'];
-
 let present: Run | undefined;
 
 /** For whoever hosts the simulator: an error that nobody caught, in the run that is going on. */
@@ -110,9 +105,7 @@ class Run {
   readonly #workload: Workload;
   readonly #findings: Finding[] = [];
   readonly #faultRandom: Prng;
-  readonly #running = new Map<string, RunningNode>();
-  readonly #instances = new Map<string, RunningNode>();
-  readonly #leaving = new Set<string>();
+  readonly #population: Population;
   readonly #lostMarks = new Map<string, number>();
   readonly #checkers: Checker[];
   readonly #raft: RaftInvariants;
@@ -143,7 +136,7 @@ class Run {
     const report = (checker: string, detail: string): void => this.report(checker, detail);
     this.#onePlace = new OnePlace(report);
     this.#shadow = new ShadowMap(report, {
-      isAlive: (instance) => this.#isAlive(instance),
+      isAlive: (instance) => this.#population.isAlive(instance),
       lost: (keyspace, partition) => {
         this.#trace.add(`partition ${keyspace}/${partition} is LOST`);
         this.#lostMarks.set(`${keyspace}/${partition}`, this.#history.mark());
@@ -167,7 +160,7 @@ class Run {
     this.#checkers = [new OnePrimary(report), this.#raft, new BoundedMemory(report)];
     // A keyspace under weaker promises than this one is judged by them only in the extended workload.
     if (this.#plan.extras !== undefined) this.#checkers.push(this.#lostTails);
-    this.#apps = new AppRecorder(appRandom, this.#trace, this.#onePlace, (name) => this.#byName(name));
+    this.#apps = new AppRecorder(appRandom, this.#trace, this.#onePlace, (name) => this.#population.byName(name));
     this.#cluster = new SimCluster(this.#world, {
       nodes: this.#plan.nodes, keyspace: this.#plan.keyspace, keyspaces: keyspacesOf(this.#plan), zone: (index) => this.#plan.extras?.zones[index] ?? '', apps: this.#plan.apps, healAfterMs: this.#plan.healAfterMs, lastNode: this.#plan.lastNode, lateMaxMs: this.#plan.lateMaxMs,
       drift: (index) => this.#plan.drift[index] ?? 0,
@@ -178,21 +171,22 @@ class Run {
         if (line.level === 'debug' || line.level === 'trace') this.#trace.hash(text);
         else this.#trace.add(text);
       },
-      onNode: (name, node, process) => this.#onNode(name, node, process),
-      onFailedStart: (name, error, process) => this.#onFailedStart(name, error, process),
+      onNode: (name, node, process) => this.#population.onNode(name, node, process),
+      onFailedStart: (name, error, process) => this.#population.onFailedStart(name, error, process),
       adjust: (node) => {
         const own = this.#plan.logs === undefined ? node : { ...node, logs: this.#plan.logs };
         return options.adjust?.(own) ?? own;
       },
       adjustPorts: (ports) => options.adjustPorts?.(ports) ?? ports,
     });
+    this.#population = new Population(this.#cluster, scheduler, this.#trace, report);
     this.#workload = new Workload({
       plan: this.#plan, random: workloadRandom, scheduler, history: this.#history, nodes: () => this.#nodes, onReturn: (operation) => this.#trace.add(`call ${describeOperation(operation)}`),
       walls: this.#walls, tamper: options.tamper,
     });
     this.#player = new FaultPlayer({
       plan: this.#plan, cluster: this.#cluster, world: this.#world, random: this.#faultRandom, trace: this.#trace, nodes: () => this.#nodes, report,
-      leaving: (instance) => this.#leaving.add(instance), unsettled: () => this.#unsettled(),
+      leaving: (instance) => this.#population.leaving(instance), unsettled: () => this.#unsettled(),
     });
   }
 
@@ -200,52 +194,6 @@ class Run {
     if (this.#findings.some((finding) => finding.checker === checker)) return;
     this.#findings.push({ checker, detail });
     this.#trace.add(`VIOLATION of ${checker}: ${detail}`);
-  }
-
-  // ---- nodes ------------------------------------------------------------------------------------------------------
-
-  /** Also one that is just coming up. */
-  #byName(name: string): RunningNode | undefined {
-    const running = this.#running.get(name);
-    return running?.process.alive === true ? running : undefined;
-  }
-
-  #onNode(name: string, node: Node, process: SimProcess): void {
-    const parts = new LiveParts(node as Node & { inspect(): NodeParts });
-    const running: RunningNode = { name, node, process, parts };
-    this.#running.set(name, running);
-    this.#instances.set(parts.instance, running);
-    this.#trace.add(`${name} has come up as ${parts.instance}`);
-    void node.stopped.then((error) => this.#onStopped(running, error));
-  }
-
-  /** As an agent does: when its node has stopped, the process ends; if it had to, something starts it again. */
-  #onStopped(running: RunningNode, error: Error | undefined): void {
-    if (!running.process.alive) return;
-    this.#trace.add(`${running.name} has stopped: ${error === undefined ? 'in order' : messageOf(error)}`);
-    running.process.kill();
-    if (error === undefined) return;
-    if (!isExpected(error)) this.report('no-escaped-error', `${running.name} stopped by itself: ${error.stack ?? error.message}`);
-    this.#superviseRestart(running.name);
-  }
-
-  #onFailedStart(name: string, error: unknown, process: SimProcess): void {
-    this.#trace.add(`${name} did not start: ${messageOf(error)}`);
-    process.kill();
-    if (!isExpected(error)) this.report('no-escaped-error', `${name} did not start: ${error instanceof Error ? (error.stack ?? '') : messageOf(error)}`);
-    this.#superviseRestart(name);
-  }
-
-  #superviseRestart(name: string): void {
-    this.#world.scheduler.after(1000, () => {
-      if (this.#cluster.host(name).up && this.#cluster.process(name) === undefined) this.#cluster.restart(name);
-    });
-  }
-
-  #isAlive(instance: string): boolean {
-    const running = this.#instances.get(instance);
-    if (running === undefined) return this.#cluster.names.some((name) => this.#cluster.process(name) !== undefined && !this.#running.has(name));
-    return running.process.alive && !running.parts.closed && !this.#leaving.has(instance);
   }
 
   #wipe(keyspace: string, partition: number): void {
@@ -263,7 +211,7 @@ class Run {
   #afterEvent(): void {
     const nodes: RunningNode[] = [];
     let paused = 0;
-    for (const running of this.#running.values()) {
+    for (const running of this.#population.all()) {
       if (!running.process.alive) continue;
       nodes.push(running);
       if (running.process.paused) paused++;
@@ -445,8 +393,4 @@ class Run {
 
 function keyspacesOf({ extras }: SimPlan): Record<string, KeyspaceOptions> | undefined {
   return extras === undefined ? undefined : Object.fromEntries(Object.entries(extras.keyspaces).map(([name, { options }]) => [name, options]));
-}
-
-function isExpected(error: unknown): boolean {
-  return error instanceof TroupeError && diskCodes.includes(error.code);
 }

@@ -32,6 +32,8 @@ export class SimDisk {
   readonly #scheduler: SimScheduler;
   readonly #random: Prng;
   readonly #files = new Map<string, StoredFile>();
+  /** Something on it was damaged, and it has not been replaced since. */
+  damaged = false;
 
   constructor(scheduler: SimScheduler, random: Prng) {
     this.#scheduler = scheduler;
@@ -60,6 +62,7 @@ export class SimDisk {
   /** The disk was replaced by an empty one. */
   wipe(directory: string): void {
     for (const path of this.#files.keys()) if (path.startsWith(`${directory}/`)) this.#files.delete(path);
+    this.damaged = false;
   }
 
   /** One record of the database is cut off, or one of its bytes is another. False when there is none. Nobody may have it open. */
@@ -72,6 +75,7 @@ export class SimDisk {
     const damaged = this.#random.chance(0.5) ? bytes.slice(0, at) : bytes.slice();
     if (at < damaged.length) damaged[at] = (damaged[at] as number) ^ (1 << this.#random.below(8));
     file?.durable.set(key, damaged);
+    this.damaged = true;
     return true;
   }
 
