@@ -12,6 +12,8 @@ import { TextClient } from './lib/memcached-client.js';
 const options = Object.fromEntries(process.argv.slice(2).map((text) => text.replace(/^--/, '').split('=')));
 const callers = Number(options.callers ?? 100);
 const seconds = Number(options.seconds ?? 5);
+/** Long enough for the compiler to be done with what runs for each write, of all servers alike. */
+const warmupSeconds = Number(options.warmup ?? 3);
 const value = 'v'.repeat(100);
 
 /** 100 callers, each waits for its answer before it writes again. */
@@ -28,7 +30,7 @@ async function closedLoop(write, pids) {
     }
   };
   const all = Array.from({ length: callers }, (_, number) => caller(number));
-  await new Promise((resolve) => setTimeout(resolve, 1000));
+  await new Promise((resolve) => setTimeout(resolve, warmupSeconds * 1000));
   writes = 0;
   latencies.length = 0;
   const cpuBefore = pids.map(cpuMs);
