@@ -163,6 +163,8 @@ export class Leadership {
   /** This instance will not act any more. */
   async sayLeft(instance: string): Promise<void> {
     const { consensus, calls, clock } = this.#around;
+    // A plain member of a gossip pool holds nothing, and no leader has heard of it.
+    if (this.#map.clusterId === '') return;
     // Who has just handed the leadership over knows no leader for a moment. Unheard, the others wait for the end of the lease.
     for (const deadline = clock.now() + sayLeftMs; clock.now() < deadline; ) {
       if (this.#leader !== undefined) {
