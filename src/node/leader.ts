@@ -290,6 +290,13 @@ export class Leader {
     const caughtUp = new Set(raft.progress(now).filter((member) => member.isLearner && member.recentActive && raft.lastIndex - member.match <= learnerLagMax).map((member) => member.id));
     // A member that was just added has no node in the map until its session opens.
     const settled = learners.filter((id) => map.nodes[nameOfRaftId(id)]?.raftId === id || gone.has(id));
+    // A forgotten node that came back while its removal was under way registered as a member and ceased to be one: without the
+    // log it would never learn of anything again, not even of the end of its session.
+    const stranded = Object.values(map.nodes).find((node) => (node.live || node.ended === 'silent') && !voters.includes(node.raftId) && !learners.includes(node.raftId));
+    if (stranded !== undefined) {
+      if (this.#consensus.proposeConfiguration({ type: 'add-learner', id: stranded.raftId })) this.#log.info('a node that is no member of the consensus group becomes one', { member: stranded.raftId });
+      return;
+    }
     const step = nextVoterStep(map, { voters, learners: settled, leader: raft.id, caughtUp, gone, downToOne: this.#options.downToOne });
     if (step === undefined) {
       this.#leaveLeadershipIfDraining(map);
