@@ -14,7 +14,7 @@ export async function realPool(count, seconds = 30) {
   try {
     for (let i = 0; i < count; i++) {
       const child = spawn(process.execPath, [troupe, 'agent', '--name', `n${i}`, '--bind', `127.0.0.1:${ports[2 * i]}`, '--peer', `127.0.0.1:${ports[2 * i + 1]}`, '--http', i === 0 ? '127.0.0.1:0' : 'off', '--rpc-addr', 'off', '--log-level', 'error',
-        ...(i === 0 ? [] : ['--join', `127.0.0.1:${ports[0]}`])], { stdio: ['ignore', 'pipe', 'ignore'] });
+        ...(i === 0 ? [] : ['--retry-join', `127.0.0.1:${ports[0]}`])], { stdio: ['ignore', 'pipe', 'ignore'] });
       children.push(child);
       if (i === 0) children.http = await new Promise((resolve) => child.stdout.on('data', (text) => resolve(/http=(\S+)/.exec(String(text))?.[1])));
       else await pause(150);

@@ -1,5 +1,5 @@
 /** Serf's names for flags that have another one here. `query` has a `--node` of its own. */
-const aliases: Readonly<Record<string, string>> = { node: 'name', 'config-file': 'config', 'retry-join': 'join' };
+const aliases: Readonly<Record<string, string>> = { node: 'name', 'config-file': 'config' };
 
 /** Flags without a value, to which Go's programs accept one: `-coalesce=false`. Of the first kind, `no-` in front turns them off. */
 const onByDefault: readonly string[] = ['coalesce', 'early'];
@@ -15,9 +15,7 @@ export function normaliseArguments(words: readonly string[]): string[] {
   const mine = end < 0 ? words : words.slice(0, end);
   const rest = end < 0 ? [] : words.slice(end);
   const known = words[0] === 'query' ? {} : aliases;
-  const agent = words[0] === 'agent';
-  // Serf's `-join` gives up where `--join` tries on; see --start-join.
-  return [...mine.flatMap((word) => normalise(agent ? word.replace(/^-join(?=$|=)/, '--start-join') : word, known)), ...rest];
+  return [...mine.flatMap((word) => normalise(word, known)), ...rest];
 }
 
 function normalise(word: string, known: Readonly<Record<string, string>>): string | string[] {

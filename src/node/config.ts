@@ -346,7 +346,7 @@ function nodeOptions(config: ConfigFile, source: ConfigSource): NodeOptions {
 function joinAttemptsMax(config: ConfigFile): { joinAttemptsMax?: number } {
   const asked = config.joining?.attemptsMax ?? 0;
   if (asked > 0) return { joinAttemptsMax: asked };
-  const looksOn = config.join !== undefined || (config.discovery?.topologies.length ?? 0) > 0 || (config.bootstrap?.expect ?? 0) > 0 || config.sync !== undefined || config.dev === true || config.data !== undefined;
+  const looksOn = config.join !== undefined || (config.discovery?.topologies.length ?? 0) > 0 || (config.bootstrap?.expect ?? 0) > 0 || config.sync !== undefined || config.dev === true || config.data !== undefined || config.discovery?.waitJoinedMs !== undefined;
   return config.startJoin === undefined || config.startJoin.length === 0 || looksOn ? {} : { joinAttemptsMax: 1 };
 }
 

@@ -121,7 +121,7 @@ export class Pool {
           const result = await this.#gossip.join(targets, undefined, wasJoined ? { rejoin: true } : { replay });
           this.#noteJoin(lonely, result);
           triesInVain = result.joined > 0 || !lonely ? 0 : triesInVain + 1;
-          if (triesInVain >= joinAttemptsMax && !wasJoined) return this.#around.joinFailed(new TroupeError('JOIN_FAILED', triesInVain === 1 ? `cannot join: ${this.#complaint}; start that node first, or let this one try on (--join or -retry-join in place of -join)` : `nobody could be joined in ${triesInVain} tries, which is the limit: ${this.#complaint}`, { tries: triesInVain }));
+          if (triesInVain >= joinAttemptsMax && !wasJoined) return this.#around.joinFailed(new TroupeError('JOIN_FAILED', triesInVain === 1 ? `cannot join: ${this.#complaint}; start that node first, or let this one try on (-retry-join in place of -join)` : `nobody could be joined in ${triesInVain} tries, which is the limit: ${this.#complaint}`, { tries: triesInVain }));
         }
       }
       await new Promise<void>((resolve) => {

@@ -59,7 +59,7 @@ describe('beside a running cluster', () => {
         ['other-key', ['--encrypt', keys[1]], 'No installed keys could decrypt the message; both nodes need a key in common', /nobody could be joined yet.*No installed keys could decrypt|No installed keys could decrypt.*nobody could be joined yet/],
         ['no-key', [], "Encryption is configured but remote state is not encrypted; give that node the pool's key", /encrypted.*nobody could be joined yet/],
       ] as const) {
-        const stranger = new Agent({ name, flags: [...flags, '--join', `127.0.0.1:${a.gossip}`] });
+        const stranger = new Agent({ name, flags: [...flags, '--retry-join', `127.0.0.1:${a.gossip}`] });
         await stranger.spawn();
         await until(() => a.stderr.includes(here), () => a.tail());
         await until(() => there.test(stranger.stderr), () => `${name} says nothing of why it cannot join: ${stranger.tail()}`, 10_000);

@@ -146,10 +146,10 @@ describe('two agents', () => {
 });
 
 describe('mistakes', () => {
-  test('-join of an address where nobody is ends the agent at once, as in Serf; --join, and a node of a cluster, try on', async () => {
+  test('-join of an address where nobody is ends the agent at once, as in Serf; -retry-join, and a node of a cluster, try on', async () => {
     const words = ['agent', '--name', 'one', ...anyPorts];
-    expect(await run([...words, '-join', '127.0.0.1:1'])).toMatchObject({ code: 1, stdout: '', stderr: expect.stringMatching(/cannot join: 127\.0\.0\.1:1: .*--join/) });
-    for (const more of [['--join', '127.0.0.1:1'], ['-join', '127.0.0.1:1', '-retry-join', '127.0.0.1:2'], ['-join', '127.0.0.1:1', '--bootstrap-expect', '2']]) {
+    for (const join of ['-join', '--join']) expect(await run([...words, join, '127.0.0.1:1'])).toMatchObject({ code: 1, stdout: '', stderr: expect.stringMatching(/cannot join: 127\.0\.0\.1:1: .*-retry-join/) });
+    for (const more of [['--retry-join', '127.0.0.1:1'], ['-join', '127.0.0.1:1', '-retry-join', '127.0.0.1:2'], ['-join', '127.0.0.1:1', '--bootstrap-expect', '2']]) {
       const agent = new TestAgent([...words.slice(1), ...more]);
       await until(() => agent.stderr.includes('trying on'), () => agent.stderr);
       expect(agent.process.exitCode).toBeNull();

@@ -9,8 +9,8 @@ import type { NodeStatus } from '../../src/node/node-types.ts';
 
 describe('normaliseArguments()', () => {
   test('gives Serf\'s long flags their second dash, and our names', () => {
-    expect(normaliseArguments(['agent', '-node', 'x', '-join=a', '-retry-join', 'b', '--tag', 'k=-v', '-config-file=c'])).toEqual(['agent', '--name', 'x', '--start-join=a', '--join', 'b', '--tag', 'k=-v', '--config=c']);
-    expect(normaliseArguments(['agent', '--join', 'a', '-join', 'b', '--', '-join'])).toEqual(['agent', '--join', 'a', '--start-join', 'b', '--', '-join']);
+    expect(normaliseArguments(['agent', '-node', 'x', '-join=a', '-retry-join', 'b', '--tag', 'k=-v', '-config-file=c'])).toEqual(['agent', '--name', 'x', '--join=a', '--retry-join', 'b', '--tag', 'k=-v', '--config=c']);
+    expect(normaliseArguments(['agent', '--join', 'a', '-join', 'b', '--', '-join'])).toEqual(['agent', '--join', 'a', '--join', 'b', '--', '-join']);
   });
 
   test('leaves letters, numbers, and whatever follows -- alone', () => {
@@ -33,7 +33,7 @@ describe('the flags of the agent', () => {
 
   test('are read into the places of the config file', () => {
     expect(overridesOf({ bootstrapExpect: '3', tag: ['a=b=c'], memcached: 'off', http: 'off', voter: false, leaveOnTerm: true, join: ['x'] }).map(({ path, value }) => [path.join('.'), value])).toEqual([
-      ['join', ['x']], ['bootstrap.expect', 3], ['memcached', undefined], ['http', false], ['tags.a', 'b=c'], ['voter', false], ['leaveOnTerminate', true],
+      ['startJoin', ['x']], ['bootstrap.expect', 3], ['memcached', undefined], ['http', false], ['tags.a', 'b=c'], ['voter', false], ['leaveOnTerminate', true],
     ]);
   });
 

@@ -55,7 +55,7 @@ describe("Serf's configuration file", () => {
 
   test('what the command line says of handlers and addresses is added to what the files say; of the rest it has the last word', () => {
     const files = [{ node_name: 'a', event_handlers: ['one.sh'], start_join: ['10.0.0.1'], retry_join: ['10.0.0.2'] }];
-    const overrides = [{ flag: '--event-handler', path: ['handlers'], value: ['two.sh'] }, { flag: '--join', path: ['join'], value: ['10.0.0.3'] }, { flag: '--start-join', path: ['startJoin'], value: ['10.0.0.4'] }, { flag: '--name', path: ['name'], value: 'b' }];
+    const overrides = [{ flag: '--event-handler', path: ['handlers'], value: ['two.sh'] }, { flag: '--retry-join', path: ['join'], value: ['10.0.0.3'] }, { flag: '--join', path: ['startJoin'], value: ['10.0.0.4'] }, { flag: '--name', path: ['name'], value: 'b' }];
     const config = readConfig({ files: files.map((file) => ({ file: 'a.json', text: JSON.stringify(file) })), overrides, defaultName: 'host', version: '1', resolvePath: (path) => path });
     expect(config.handlers.handlers.map(({ script }) => script)).toEqual(['one.sh', 'two.sh']);
     expect(config.node.join.map(({ host }) => host)).toEqual(['10.0.0.1', '10.0.0.4', '10.0.0.2', '10.0.0.3']);
