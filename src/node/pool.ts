@@ -72,7 +72,8 @@ export class Pool {
 
   #note(name: string): void {
     const member = this.#gossip.member(name);
-    if (member === undefined || name === this.#around.self || member.status !== 'alive' || !isGoodName(name)) return;
+    // A leaving member is there as well: it may be about to object, and nobody tells of that.
+    if (member === undefined || name === this.#around.self || (member.status !== 'alive' && member.status !== 'leaving') || !isGoodName(name)) return;
     const facts = factsOf(member);
     if (facts === undefined) return;
     this.#peers.want(name, facts.peer);

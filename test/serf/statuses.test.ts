@@ -71,6 +71,16 @@ describe("statuses (serf.go's handleNodeLeave and its intents)", () => {
     b.leave('c', 6);
     expect(b.status('c')).toBe('alive');
   });
+  test('a member that comes while an older intent says that it leaves is asked at once, and objects by a newer join', () => {
+    const b = bench();
+    b.alive('c');
+    expect(b.sent).toEqual([]);
+    b.leave('b', 5);
+    b.alive('b');
+    expect(b.sent.map(({ to, message }) => [to, [...message]])).toEqual([['10.0.0.2', [...userMessage(encodeSerfMessage(serfType.leave, serfLeaveCodec, { LTime: 6, Node: 'b', Prune: false }))]]]);
+    b.join('b', 7);
+    expect(b.status('b')).toBe('alive');
+  });
   test('a newer join takes a leave back; a member that comes back is alive', () => {
     const b = bench();
     b.alive('b');

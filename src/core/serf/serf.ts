@@ -253,6 +253,8 @@ export class Serf implements SwimDelegate {
     member.pruneWhenGone = false;
     this.#log('info', `member '${node.name}' joined`, { node: node.name, address: node.endpoint.host, port: node.endpoint.port });
     this.#ports.emit({ type: 'member-join', member: member.picture() });
+    // What we heard before it came may be of its life before this one, and newer than the word it has just given to others.
+    if (member.status === 'leaving') this.#askWhetherLeaving(member);
   }
 
   nodeLeft(node: SwimNode): void {
@@ -456,8 +458,8 @@ export class Serf implements SwimDelegate {
   }
 
   /**
-   * It still answers pings (else it would count as left by now), although a leave takes seconds: it may never have heard
-   * that somebody said so of it, and so cannot object. Told directly it does, unless it goes.
+   * It is there (else it would count as left by now), although a leave takes seconds: it may never have heard that somebody
+   * said so of it, and so cannot object. Told directly it does, unless it goes.
    */
   #askWhetherLeaving(member: MemberState): void {
     if (member.node === this.swim.table.self) return;
