@@ -36,6 +36,12 @@ export interface PeerHandlers {
 
 const connectTimeoutMs = 1000;
 const retryMinMs = 50;
+/**
+ * A dying process's sockets close one by one. An attempt that comes in between finds its listener still there, and is reset
+ * with it, or is dropped without a word: so the attempts that are to prove a death wait briefly, and follow each other soon.
+ */
+const proofTimeoutsMs: readonly number[] = [20, 40, 80, 160, 320];
+const proofPauseMs = 2;
 const retryMaxMs = 1000;
 const pingEveryMs = 1000;
 const pongTimeoutMs = 3000;
@@ -62,6 +68,8 @@ class Outgoing {
   /** Where it was seen: only what happens at this very address is evidence. */
   aliveAt: Address | undefined;
   retryMs = retryMinMs;
+  /** Attempts since an established connection was cut; undefined when none was, or the answer is known. */
+  proofs: number | undefined;
   retryTimer: Timer | undefined;
   lastPongAt = 0;
   lastPingAt = 0;
@@ -204,7 +212,7 @@ export class Peers {
     peer.state = 'connecting';
     peer.connectingSince = this.#clock.now();
     const address = peer.address;
-    const stream = this.#streams.connect(address, { timeoutMs: connectTimeoutMs });
+    const stream = this.#streams.connect(address, { timeoutMs: proofTimeoutsMs[peer.proofs ?? Infinity] ?? connectTimeoutMs });
     peer.stream = stream;
     const splitter = new FrameSplitter(64 << 10);
     const reader = new FrameReader();
@@ -265,6 +273,7 @@ export class Peers {
     peer.aliveAt = address;
     peer.state = 'open';
     peer.retryMs = retryMinMs;
+    peer.proofs = undefined;
     peer.complained = '';
     peer.lastPongAt = this.#clock.now();
     // The address answers as another instance: the one before is dead. (At another address it may be an impostor.)
@@ -288,10 +297,8 @@ export class Peers {
     }
     if (this.#closed || !peer.wanted) return;
     if (reason === 'refused') this.#noteRefused(peer, address);
-    else if (reason !== 'local' && !wasOpen && detail !== undefined) this.#complain(peer, detail);
-    // An established connection that was cut is tried again at once: the answer tells a dead process from a bad network.
-    const delay = wasOpen && (reason === 'end' || reason === 'reset') ? 0 : peer.retryMs;
-    if (delay > 0) peer.retryMs = Math.min(retryMaxMs, peer.retryMs * 2);
+    else if (reason !== 'local' && !wasOpen && detail !== undefined && peer.proofs === undefined) this.#complain(peer, detail);
+    const delay = this.#delayAfter(peer, reason, wasOpen);
     if (delay === 0) this.#connect(peer);
     else {
       peer.retryTimer = this.#clock.at(this.#clock.now() + delay, () => {
@@ -299,6 +306,22 @@ export class Peers {
         if (peer.state === 'idle') this.#connect(peer);
       });
     }
+  }
+
+  /** An established connection that was cut is tried again at once: the answer tells a dead process from a bad network. */
+  #delayAfter(peer: Outgoing, reason: CloseReason, wasOpen: boolean): number {
+    if (wasOpen && (reason === 'end' || reason === 'reset')) {
+      peer.proofs = 0;
+      return 0;
+    }
+    if (peer.proofs !== undefined && !wasOpen && reason !== 'refused' && peer.proofs + 1 < proofTimeoutsMs.length) {
+      peer.proofs++;
+      return reason === 'timeout' ? 0 : proofPauseMs;
+    }
+    peer.proofs = undefined;
+    const delay = peer.retryMs;
+    peer.retryMs = Math.min(retryMaxMs, delay * 2);
+    return delay;
   }
 
   #noteRefused(peer: Outgoing, address: Address): void {

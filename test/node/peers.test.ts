@@ -1,6 +1,7 @@
 import { connect, createServer } from 'node:net';
 import type { AddressInfo, Socket } from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
+import { FrameWriter } from '../../src/core/wire/frame-writer.ts';
 import { HostClock } from '../../src/host/clock.ts';
 import { TcpStreams } from '../../src/host/tcp.ts';
 import { PeerFrame } from '../../src/node/peer-frames.ts';
@@ -19,9 +20,11 @@ interface Side {
 
 class CountingStreams extends TcpStreams {
   connects = 0;
+  readonly timeouts: (number | undefined)[] = [];
 
   override connect(...parameters: Parameters<TcpStreams['connect']>): ReturnType<TcpStreams['connect']> {
     this.connects++;
+    this.timeouts.push(parameters[1]?.timeoutMs);
     return super.connect(...parameters);
   }
 }
@@ -42,6 +45,14 @@ async function side(name: string, instance: string, at: Address = { host: '127.0
   const peers = new Peers({ name, instance, clusterId: () => '' }, streams, new HostClock(), silentLog, handlers);
   open.push(peers);
   return { peers, address: await peers.listen(at), seen, streams };
+}
+
+function welcome(name: string, instance: string): Uint8Array {
+  const frame = new FrameWriter(64);
+  frame.begin(PeerFrame.welcome);
+  for (const text of [name, instance, '']) frame.text(text);
+  frame.end();
+  return frame.take();
 }
 
 async function until(condition: () => boolean, limitMs = 5000): Promise<void> {
@@ -75,6 +86,23 @@ describe('evidence', () => {
     await side('b', 'b2', b.address);
     await until(() => a.seen.includes('connected b b2'));
     expect(a.seen.filter((line) => line === 'dead b b1')).toHaveLength(1);
+  });
+
+  test('attempts that a dying process still takes, and resets, are followed by others at once', async () => {
+    const a = await side('a', 'a1');
+    const sockets: Socket[] = [];
+    // Its sockets close one by one: the established connection first, the listener only after two attempts got into it.
+    const dying = createServer((socket) => {
+      socket.on('error', () => {});
+      if (sockets.push(socket) === 1) return void socket.once('data', () => socket.end(welcome('b', 'b1')));
+      if (sockets.length === 3) dying.close();
+      socket.resetAndDestroy();
+    });
+    await new Promise<void>((resolve) => dying.listen(0, '127.0.0.1', resolve));
+    a.peers.want('b', { host: '127.0.0.1', port: (dying.address() as AddressInfo).port });
+    await until(() => a.seen.includes('dead b b1'));
+    // By the times they were given: the usual one, then the short ones of a proof.
+    expect(a.streams.timeouts).toEqual([1000, 20, 40, 80]);
   });
 
   test('a port that refused from the beginning proves nothing', async () => {
