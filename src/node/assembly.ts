@@ -281,6 +281,10 @@ export class Assembly implements PartsToStop, Answering, PeerFollowers, MapFollo
     for (const listener of this.#mapListeners) listener(map);
   }
 
+  onAlive(instance: string): void {
+    this.#dead.delete(instance);
+  }
+
   onDead(name: string, instance: string): void {
     this.#dead.add(instance);
     this.leadership?.noteDead(name, instance);

@@ -9,6 +9,11 @@ export class DeadInstances {
     if (this.#instances.size > rememberedMax) this.#instances.delete(this.#instances.values().next().value as string);
   }
 
+  /** It answers: whatever was taken for its death was none. */
+  delete(instance: string): void {
+    this.#instances.delete(instance);
+  }
+
   has(instance: string): boolean {
     return this.#instances.has(instance);
   }

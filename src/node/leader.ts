@@ -3,6 +3,7 @@ import { TroupeError } from '../base/errors.ts';
 import type { Command, InSyncChange, Outcome } from '../core/control/commands.ts';
 import { Decisions } from '../core/control/decisions.ts';
 import type { DecisionOptions } from '../core/control/decisions.ts';
+import { isNotOver } from '../core/control/map.ts';
 import type { AppSpec, ClusterMap, Evidence, KeyspaceOptions, LeaseTiming } from '../core/control/map.ts';
 import { SessionTable } from '../core/control/sessions.ts';
 import { nextVoterStep } from '../core/control/voters.ts';
@@ -89,7 +90,7 @@ export class Leader {
   start(): void {
     const { map } = this.#consensus;
     if (map.clusterId === '') this.#propose({ type: 'found-cluster', clusterId: this.#options.newClusterId(), timing: this.#options.timing });
-    for (const node of Object.values(map.nodes)) if (node.live && this.#around.isDead(node.instance)) this.noteDead(node.name, node.instance);
+    this.#endTheDead();
     this.#timer = this.#clock.at(this.#holdsUntil, () => this.#tick());
   }
 
@@ -159,7 +160,10 @@ export class Leader {
 
   renew(node: string, session: number, round: number): void {
     const entry = this.#consensus.map.nodes[node];
-    if (entry === undefined || !entry.live || entry.session !== session || this.#closing.has(node)) {
+    const { appliedIndex, commitIndex } = this.#consensus.raft;
+    const fits = entry?.live === true && entry.session === session;
+    // A node that has applied sooner than its leader may know of a session that is news here: the round looks again.
+    if (this.#closing.has(node) || (!fits && appliedIndex === commitIndex)) {
       this.#around.deny(node, session);
       return;
     }
@@ -200,9 +204,16 @@ export class Leader {
 
   noteDead(name: string, instance: string): void {
     const node = this.#consensus.map.nodes[name];
-    if (node === undefined || node.instance !== instance) return;
-    if (!node.live && node.ended !== 'silent') return;
-    this.#close([name], 'refused');
+    if (node !== undefined && node.instance === instance && isNotOver(node)) this.#close([name], 'refused');
+  }
+
+  /**
+   * Looked at again and again: the proposal of an end can come to nothing (a transfer of the leadership was under way), and
+   * nobody tells of the same death twice. A silent node's death counts as well: partitions may be waiting for its return.
+   */
+  #endTheDead(): void {
+    const dead = Object.values(this.#consensus.map.nodes).filter((node) => isNotOver(node) && this.#around.isDead(node.instance));
+    if (dead.length > 0) this.#close(dead.map((node) => node.name), 'refused');
   }
 
   left(name: string, instance: string): void {
@@ -267,6 +278,7 @@ export class Leader {
 
   #tick(): void {
     if (this.#stopped) return;
+    this.#endTheDead();
     const now = this.#clock.now();
     const expired = this.#sessions.expired(now).filter((name) => this.#consensus.map.nodes[name]?.live === true);
     if (expired.length > 0) this.#close(expired, 'silent');

@@ -1,6 +1,7 @@
 /** When this node leads and when another does: the leader's beginning and end here, and what the rest of the node tells the leader wherever it is. */
 import { TroupeError } from '../base/errors.ts';
 import type { InSyncChange } from '../core/control/commands.ts';
+import { isNotOver } from '../core/control/map.ts';
 import type { ClusterMap } from '../core/control/map.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Log } from '../ports/log.ts';
@@ -65,7 +66,7 @@ export class Leadership {
   onElected(): void {
     const { consensus, dead } = this.#around;
     const sessions = Object.values(this.#map.nodes)
-      .filter((node) => node.live && (dead.has(node.instance) || node.instance === this.#toldDeadLeader))
+      .filter((node) => isNotOver(node) && (dead.has(node.instance) || node.instance === this.#toldDeadLeader))
       .map((node) => ({ name: node.name, session: node.session, evidence: 'refused' as const }));
     if (sessions.length > 0) void consensus.propose({ type: 'close-sessions', sessions });
   }
@@ -104,8 +105,12 @@ export class Leadership {
     if (name === this.#lastLeader) return;
     this.#lastLeader = name;
     if (name === undefined) return;
+    // It leads, so it lives: whoever told of its death was wrong, and much later it must not be killed by that word.
+    if (this.#map.nodes[name]?.instance === this.#toldDeadLeader) this.#toldDeadLeader = '';
     this.#around.leaderChanged();
-    if (name !== this.#self) void this.#tellWishes(name);
+    if (name === this.#self) return;
+    void this.#tellWishes(name);
+    this.#tellDeaths(name);
   }
 
   /** Another may have been leader when this node registered, and have told nobody what it wants. */
@@ -119,6 +124,11 @@ export class Leadership {
         await new Promise<void>((resolve) => void clock.at(clock.now() + wishesRetryMs, resolve));
       }
     }
+  }
+
+  /** The leader that was told of them may have died before it wrote them down, and nobody finds out a second time. */
+  #tellDeaths(leader: string): void {
+    for (const node of Object.values(this.#map.nodes)) if (isNotOver(node) && this.#around.dead.has(node.instance)) this.#tellDead(leader, node.name, node.instance);
   }
 
   // ---- what the leader is told ------------------------------------------------------------------------------------

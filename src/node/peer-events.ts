@@ -19,6 +19,7 @@ export interface PeerFollowers {
   readonly gossip: Gossip | undefined;
   isClosed(): boolean;
   onDead(name: string, instance: string): void;
+  onAlive(instance: string): void;
 }
 
 export function peerHandlers(to: PeerFollowers): PeerHandlers {
@@ -26,7 +27,8 @@ export function peerHandlers(to: PeerFollowers): PeerHandlers {
     onFrame: (from, type, bytes, start, end) => {
       if (!to.isClosed()) routeFrame(to, from, type, bytes, start, end);
     },
-    onConnected: (name) => {
+    onConnected: (name, instance) => {
+      to.onAlive(instance);
       to.consensus?.connected(name);
       to.store?.connected(name);
       to.requests?.lookAgain();

@@ -157,6 +157,11 @@ export function isLive(map: ClusterMap, name: string): boolean {
   return map.nodes[name]?.live === true;
 }
 
+/** Its process may be alive: its session is, or ended only because nothing was heard. */
+export function isNotOver(node: NodeEntry): boolean {
+  return node.live || node.ended === 'silent';
+}
+
 /** Live and not on its way out. */
 export function isActive(map: ClusterMap, name: string): boolean {
   const node = map.nodes[name];
