@@ -487,6 +487,36 @@ describe('filling', () => {
   });
 });
 
+test('a returned copy is rid of a tail that was overruled before it may be primary', () => {
+  const cell = newCell();
+  done(cell, Op.set, 'k', 'v');
+  const old = primaryOf(cell);
+  const [heard, next] = replicasOf(cell) as [CellNode, CellNode];
+  next.frozen = true;
+  cell.cut(old.name, next.name);
+  call(Op.set, 'x', 'first').try(old);
+  const replaced = call(Op.replace, 'x', 'second');
+  replaced.try(old);
+  flow(cell);
+  expect(heard.copy()!.log.lastSeq).toBe(old.copy()!.log.lastSeq);
+  for (const gone of [old, heard]) cell.closeSession(gone.name, 'silent');
+  next.frozen = false;
+  expect(cell.settle()).toBe(true);
+  expect(primaryOf(cell)).toBe(next);
+  // It has never heard of either, and says so for good.
+  replaced.try(next);
+  expect(cell.settle()).toBe(true);
+  expect(replaced.done?.status).toBe(Status.notStored);
+  cell.openSession(heard.name);
+  expect(cell.settle()).toBe(true);
+  expect(cell.partition.inSync).toContain(heard.name);
+  // Nobody has written since.
+  expect(cell.transfer(heard.name)).toBe(true);
+  expect(cell.settle()).toBe(true);
+  expect(primaryOf(cell)).toBe(heard);
+  expect(contents(heard.copy()!.table).map((entry) => entry.split(' ')[0])).toEqual(['k=v']);
+});
+
 describe('the last holders', () => {
   test('a process that only lost contact goes on with what it holds', () => {
     const cell = newCell(['n1', 'n2']);

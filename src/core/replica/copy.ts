@@ -68,6 +68,7 @@ export class Copy {
   /** Who is owed an acknowledgement at the end of this turn, and how far its entries are known to be in this log. */
   #ackTo: string | undefined;
   #verifiedSeq = 0;
+  #appendedCount = 0;
   /** Positions sent unasked, under an epoch that this node's map has not reached yet. */
   readonly #offers = new Map<string, Offer>();
   readonly #location = newLocation();
@@ -275,7 +276,7 @@ export class Copy {
       this.#sendPosition(from);
       return;
     }
-    if (!this.appendReceived(now, reader)) {
+    if (!this.appendReceived(now, reader) || !this.#cutTail()) {
       this.#sendPosition(from);
       return;
     }
@@ -314,12 +315,21 @@ export class Copy {
     }
     // Entries of an overruled epoch may follow in this log: only what the sender named is acknowledged.
     this.#verifiedSeq = first + count - 1;
+    this.#appendedCount = count;
     const committed = Math.min(commit, this.#verifiedSeq);
     if (this.complete && this.primary === undefined) this.commitTo(committed);
     // While it is filled the table is ahead already; the log need not keep what is committed.
     else if (this.#filling !== undefined && committed > this.commitSeq) this.commitSeq = committed;
     if (this.primary === undefined) log.trim(this.options.logBytes, Math.min(this.commitSeq, this.#filling === undefined ? this.appliedSeq : log.lastSeq), now - this.options.logKeepMs);
     return true;
+  }
+
+  /** An append without entries says where the primary's log ends: what follows here was written under an overruled epoch. */
+  #cutTail(): boolean {
+    if (this.#appendedCount > 0) return true;
+    const first = this.#verifiedSeq + 1;
+    const epoch = this.log.epochAt(first);
+    return epoch === undefined || epoch >= this.epoch || this.#cutBack(first);
   }
 
   /** Removes `seq` and what follows, which another epoch overruled. What the table already shows cannot be taken back: the copy starts afresh. */

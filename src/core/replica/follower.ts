@@ -20,6 +20,9 @@ export class Follower {
   former = false;
   position: Position | undefined;
   nextSeq = 0;
+  /** Its log goes on beyond the point up to which the two are known to be equal: it is cut first. */
+  hasTail = false;
+  lastCutAt: number = Number.NEGATIVE_INFINITY;
   ackSeq = -1;
   sentCommit = -1;
   /** When it last answered anything that moved it forward, or was up to date when something was sent to it. */

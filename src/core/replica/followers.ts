@@ -3,6 +3,7 @@
  * and says who may be taken into the in-sync set. Rules: DESIGN.md in this room.
  */
 import type { Copy } from './copy.ts';
+import type { FrameWriter } from '../wire/frame-writer.ts';
 import { Follower } from './follower.ts';
 import { beginFrame, ReplicaFrame } from './messages.ts';
 import type { Position } from './messages.ts';
@@ -95,6 +96,7 @@ export class Followers {
       this.endSnapshot(follower);
       follower.mode = 'streaming';
       follower.nextSeq = matched + 1;
+      follower.hasTail = position.lastSeq > matched;
       follower.ackSeq = Math.max(follower.ackSeq, matched);
       follower.sentCommit = -1;
     } else {
@@ -110,7 +112,8 @@ export class Followers {
 
   /** A copy that holds everything is required from now on, and only then named to the leader: so it never misses a write that is acknowledged. */
   caughtUp(now: number, follower: Follower, serving: boolean): void {
-    if (follower.inSync || !serving || follower.mode !== 'streaming') return;
+    // With a tail of an overruled epoch it must not count: as a primary, should no write have come in between, it would bring it back.
+    if (follower.inSync || !serving || follower.mode !== 'streaming' || follower.hasTail) return;
     if (!follower.required) {
       if (follower.ackSeq < this.#copy.log.lastSeq && this.#copy.log.bytesAfter(follower.ackSeq) > nearBytes) return;
       follower.required = true;
@@ -134,6 +137,7 @@ export class Followers {
       if (writer === undefined) continue;
       if (follower.mode === 'waiting' && serving && !follower.required && this.#copy.sink.snapshotSlot()) beginSnapshot(now, this.#copy, follower, writer);
       if (follower.mode !== 'waiting' && !sendEntries(now, this.#copy, follower, writer)) this.probe(now, follower);
+      if (follower.hasTail && follower.mode === 'streaming') this.#cutTail(now, follower, writer);
       if (follower.mode === 'snapshot' && sendChunks(this.#copy, follower, writer)) {
         this.endSnapshot(follower);
         follower.mode = 'streaming';
@@ -141,6 +145,14 @@ export class Followers {
       }
     }
     this.trim(now);
+  }
+
+  /** Says where this log ends, and asks again. */
+  #cutTail(now: number, follower: Follower, writer: FrameWriter): void {
+    if (follower.nextSeq <= this.#copy.log.lastSeq || now - follower.lastCutAt < probeEveryMs) return;
+    follower.lastCutAt = now;
+    sendCommit(this.#copy, follower, writer);
+    this.probe(now, follower);
   }
 
   trim(now: number): void {
@@ -159,7 +171,7 @@ export class Followers {
     const { sink, log } = this.#copy;
     for (const follower of this.list) {
       if (follower.mode === 'probing' && now - follower.lastProbeAt >= probeEveryMs) this.probe(now, follower);
-      if (follower.mode === 'waiting' || follower.mode === 'snapshot') sink.dirty(this.#copy);
+      if (follower.mode === 'waiting' || follower.mode === 'snapshot' || follower.hasTail) sink.dirty(this.#copy);
       this.caughtUp(now, follower, serving);
       if (follower.mode === 'probing' || follower.ackSeq < log.lastSeq) this.#remind(now, follower);
       if (follower.mode === 'streaming' && follower.sentCommit < this.#copy.commitSeq && follower.nextSeq > log.lastSeq) {

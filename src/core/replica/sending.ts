@@ -41,7 +41,7 @@ export function sendEntries(now: number, copy: Copy, follower: Follower, writer:
   return true;
 }
 
-/** An append without entries: it proves that the logs agree so far, and carries the commit. */
+/** An append without entries, only when there are none to send: it says where this log ends, proves that the logs agree so far, and carries the commit. */
 export function sendCommit(copy: Copy, follower: Follower, writer: FrameWriter): void {
   const { log, address, epoch, commitSeq } = copy;
   const previousEpoch = log.epochAt(follower.nextSeq - 1);
