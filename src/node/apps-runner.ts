@@ -196,13 +196,18 @@ export class AppsRunner {
     const handover = wanted ? await this.#around.fetchHandover(app.handoverFrom as string, app.name, app.handoverEpoch as number) : undefined;
     const start = { type, from: app.from, epoch: app.epoch, handover };
     await before;
+    // Time has passed, and this process may have slept: its lease is looked at before anything acts on the strength of it.
+    this.reconcile();
     if (!isCurrent()) throw new Error('it was taken away again');
     if (config.command !== undefined) return await startCommand(config, start, this.#around.self, this.#around.command(), this.#clock, this.#log);
     return await startModule(config, start, this.#around.appNode(config, isCurrent), this.#around.load, this.#clock, this.#log.child({ app: app.name }));
   }
 
   #onEnded(slot: Slot, app: AppEntry, life: number, reason: string): void {
-    if (slot.life !== life || slot.state !== 'running') return;
+    const isOurs = (): boolean => slot.life === life && slot.state === 'running';
+    // After a sleep this may run before the timer that ends the lease: whoever has no right to the app must not start it again.
+    if (isOurs()) this.reconcile();
+    if (!isOurs()) return;
     slot.running?.revoke();
     slot.running = undefined;
     const now = this.#clock.now();
