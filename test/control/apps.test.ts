@@ -283,6 +283,66 @@ describe('failures (not tested in OTP)', () => {
     expect(control.starts).toHaveLength(8);
   });
 
+  test.each([
+    ['of two tiers', [['cp1'], ['cp2'], ['cp3']]], ['of one tier', [['cp1', 'cp2'], ['cp3']]],
+  ])('a higher node that is broken for good does not keep another, %s, from being tried again', (_what, tiers) => {
+    const control = cluster(['cp3'], specOf('app', tiers));
+    control.failing.add('app@cp1').add('app@cp2');
+    control.up('cp1', ['app']);
+    control.pass(60_000);
+    control.up('cp2', ['app']);
+    control.run();
+    expect(control.where('app')).toBe('cp3');
+    expect(control.app('app').failedOn).toEqual(['cp1', 'cp2']);
+    control.failing.delete('app@cp2');
+    const before = control.starts.length;
+    // cp1 is due after 120 s; cp2 failed 60 s later and has its own two minutes.
+    control.pass(61_000);
+    expect(control.starts.slice(before).map((line) => line.split(' ')[0])).toEqual(['app@cp1', 'app@cp3']);
+    control.pass(60_000);
+    expect(control.where('app')).toBe('cp2');
+    expect(control.app('app').failedOn).toEqual(['cp1']);
+  });
+
+  test('two that are due at once are tried one after the other, in the order of the list, each with its own delay', () => {
+    const control = new Control();
+    control.failing.add('app@cp1').add('app@cp2');
+    control.apply({ type: 'define-app', spec: specOf('app', chain) });
+    for (const name of ['cp1', 'cp2', 'cp3']) control.up(name, ['app']);
+    control.run();
+    const round = ['app@cp1', 'app@cp3', 'app@cp2', 'app@cp3'];
+    const tries = (ms: number): (string | undefined)[] => {
+      const before = control.starts.length;
+      control.pass(ms);
+      return control.starts.slice(before).map((line) => line.split(' ')[0]);
+    };
+    expect(tries(121_000)).toEqual(round);
+    expect(tries(238_000)).toEqual([]);
+    expect(tries(2000)).toEqual(round);
+  });
+
+  test.each([
+    ['came up anew', (control: Control): unknown => control.up('cp1', ['app'])],
+    ['was off the list for a while', (control: Control): unknown => {
+      control.apply({ type: 'define-app', spec: specOf('app', [['cp2']]) });
+      control.run();
+      return control.apply({ type: 'define-app', spec: specOf('app', chain) });
+    }],
+  ])('a higher node that %s has two minutes again when it fails', (_what, change) => {
+    const control = cluster(['cp2'], specOf('app', chain));
+    control.failing.add('app@cp1');
+    control.up('cp1', ['app']);
+    // Tried again after two and four minutes; the next would be after eight.
+    control.pass(361_000);
+    change(control);
+    control.run();
+    const before = control.starts.length;
+    control.pass(119_000);
+    expect(control.starts).toHaveLength(before);
+    control.pass(2000);
+    expect(control.starts.length).toBeGreaterThan(before);
+  });
+
   test('a failed takeover is not tried again where an operator moved the app by hand, nor with takeover manual', () => {
     const control = cluster(['cp2'], specOf('app', chain, { takeover: 'manual' }));
     control.failing.add('app@cp1');

@@ -38,10 +38,10 @@ export function higherCandidate(map: ClusterMap, app: AppEntry): string | undefi
   return (tierOf(app, candidate) ?? Number.POSITIVE_INFINITY) < running ? candidate : undefined;
 }
 
-/** A node of a strictly higher tier than the runner's that could run the app, had it not failed there. */
-export function higherFailed(map: ClusterMap, app: AppEntry): string | undefined {
+/** The nodes of strictly higher tiers than the runner's that could run the app, had it not failed there; in the order of its list. */
+export function higherFailed(map: ClusterMap, app: AppEntry): string[] {
   const running = app.node === undefined ? 0 : tierOf(app, app.node) ?? Number.POSITIVE_INFINITY;
-  return app.spec.tiers.flatMap((tier, index) => (index < running ? tier : [])).find((node) => app.failedOn.includes(node) && canRun(map, app, node));
+  return app.spec.tiers.flatMap((tier, index) => (index < running ? tier : [])).filter((node) => app.failedOn.includes(node) && canRun(map, app, node));
 }
 
 function startOn(map: ClusterMap, app: AppEntry, node: string, type: StartType, from: string | undefined): void {

@@ -3,7 +3,7 @@
  * here is remembered by the cluster: a new leader decides afresh from the same map. Every proposal is checked again
  * when it is applied, so a decision from an old view does no harm.
  */
-import { chooseNode, higherCandidate, higherFailed } from './apps.ts';
+import { chooseNode, higherCandidate, higherFailed, tierOf } from './apps.ts';
 import type { Command, PlacementMove } from './commands.ts';
 import { isActive, isLive } from './map.ts';
 import type { AppEntry, AppSpec, ClusterMap, KeyspaceEntry, KeyspaceOptions, PartitionEntry } from './map.ts';
@@ -48,8 +48,8 @@ export class Decisions {
   readonly #since: number;
   readonly #downSince = new Map<string, number>();
   readonly #appRetry = new Map<string, { at: number; delay: number }>();
-  /** By app: takeovers that failed. */
-  readonly #takeoverRetry = new Map<string, { readonly node: string; at: number; delay: number }>();
+  /** By app and node: takeovers to try again; only for listed nodes on which the app failed. */
+  readonly #takeoverRetry = new Map<string, Map<string, { at: number; delay: number }>>();
   readonly #placements = new Map<string, { key: string; desired: string[][] }>();
   #nextWake = Number.POSITIVE_INFINITY;
 
@@ -113,6 +113,7 @@ export class Decisions {
   }
 
   #decideApp(now: number, map: ClusterMap, app: AppEntry, booted: boolean): Command | undefined {
+    this.#forgetTakeovers(app);
     if (app.wanted !== 'started') return undefined;
     switch (app.phase) {
       case 'idle':
@@ -132,21 +133,36 @@ export class Decisions {
     }
   }
 
+  /** In any phase: who came up anew, or was permitted, starts with the shortest delay when it fails again. */
+  #forgetTakeovers(app: AppEntry): void {
+    const retries = this.#takeoverRetry.get(app.name);
+    if (retries === undefined) return;
+    for (const node of retries.keys()) if (!app.failedOn.includes(node) || tierOf(app, node) === undefined) retries.delete(node);
+    if (retries.size === 0) this.#takeoverRetry.delete(app.name);
+  }
+
+  /** The first of the list that is due. Each node has its own delay: else one that is broken for good would keep the others from their turn. */
   #takeoverDue(now: number, map: ClusterMap, app: AppEntry): string | undefined {
-    const node = higherFailed(map, app);
-    let retry = this.#takeoverRetry.get(app.name);
-    if (node === undefined) {
-      this.#takeoverRetry.delete(app.name);
-      return undefined;
+    let first: { readonly node: string; readonly retry: { at: number } } | undefined;
+    for (const node of higherFailed(map, app)) {
+      const retry = this.#takeoverRetryOf(now, app.name, node);
+      if (this.#due(now, retry.at)) first ??= { node, retry };
     }
-    if (retry?.node !== node || retry.at === Number.NEGATIVE_INFINITY) {
-      const delay = retry?.node === node ? Math.min(takeoverRetryMaxMs, retry.delay * 2) : this.#options.takeoverRetryMs;
-      retry = { node, at: now + delay, delay };
-      this.#takeoverRetry.set(app.name, retry);
+    if (first !== undefined) first.retry.at = Number.NEGATIVE_INFINITY;
+    return first?.node;
+  }
+
+  #takeoverRetryOf(now: number, app: string, node: string): { at: number } {
+    const retries = this.#takeoverRetry.get(app) ?? new Map<string, { at: number; delay: number }>();
+    this.#takeoverRetry.set(app, retries);
+    let retry = retries.get(node);
+    // Not yet tried again, or tried in vain: the app runs below it once more.
+    if (retry === undefined || retry.at === Number.NEGATIVE_INFINITY) {
+      const delay = retry === undefined ? this.#options.takeoverRetryMs : Math.min(takeoverRetryMaxMs, retry.delay * 2);
+      retry = { at: now + delay, delay };
+      retries.set(node, retry);
     }
-    if (!this.#due(now, retry.at)) return undefined;
-    retry.at = Number.NEGATIVE_INFINITY;
-    return node;
+    return retry;
   }
 
   #retryApp(now: number, map: ClusterMap, app: AppEntry): Command | undefined {
