@@ -312,6 +312,8 @@ class Run {
     network.links.reset();
     // Faults that were under way may still end what they began; mend once more after the longest of them.
     await this.#runWhile(() => true, afterHealMs);
+    // A node that a fault still keeps away is waited for: somebody must be there to take the orders.
+    await this.#runWhile(() => this.#nodes.length < this.#cluster.names.length || this.#nodes[0]?.node.status().leader === undefined, settleLimitMs);
     this.#undoOrders();
     await this.#settle('healed', settleLimitMs);
     this.#settledMs = scheduler.now - healedAt;
