@@ -143,9 +143,14 @@ describe.skipIf(!isPermitted)('two hosts on one network', () => {
     const one = member(left, 'one', options);
     await poll(() => expect(one.upAt.size, one.errors).toBe(1), 20_000);
     ip('-n', left, 'link', 'set', wires[left] as string, 'down');
-    await poll(() => expect(one.reasons.join('\n')).toContain('does not come back'), 20_000);
-    ip('-n', left, 'link', 'set', wires[left] as string, 'up');
-    ip('-n', left, 'route', 'replace', 'default', 'dev', wires[left] as string);
+    try {
+      // It hears that nothing comes back, or, if it sends first, that there is nothing to send by.
+      await poll(() => expect(one.reasons.join('\n')).toMatch(/does not come back|cannot join the group .* ENODEV/), 20_000);
+    } finally {
+      // Whatever became of it: other tests need the wire.
+      ip('-n', left, 'link', 'set', wires[left] as string, 'up');
+      ip('-n', left, 'route', 'replace', 'default', 'dev', wires[left] as string);
+    }
     const two = member(right, 'two', options);
     await sees(one, 'one', 'two');
     await sees(two, 'one', 'two');
