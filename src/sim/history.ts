@@ -4,7 +4,7 @@ export type OperationKind =
   /** Nobody calls these: what a loss does to a key. */
   | 'wipe' | 'rollback';
 
-/** Stands for all keys of a keyspace: a flush. */
+/** Stands for all keys of a keyspace, or of a partition: a flush, a wipe. */
 export const everyKey = '*';
 
 /** What a call that was answered said. `version` is 0 where the answer does not tell it. */
@@ -52,6 +52,8 @@ const defaultKeyspace = 'default';
 
 export class History {
   readonly operations: Operation[] = [];
+  /** Of what was done to a part of the keys of a keyspace: which. */
+  readonly #coverage = new Map<Operation, (key: string) => boolean>();
   #sequence = 0;
 
   /** The present place in the order. */
@@ -92,16 +94,20 @@ export class History {
   }
 
   /** Calls on these keys that have no answer yet. */
-  underWay(keyspace: string, keys: ReadonlySet<string>): Operation[] {
-    return this.operations.filter((operation) => operation.outcome === 'open' && operation.keyspace === keyspace && (keys.has(operation.key) || operation.key === everyKey) && operation.kind !== 'get' && operation.kind !== 'touch');
+  underWay(keyspace: string, isIn: (key: string) => boolean): Operation[] {
+    return this.operations.filter((operation) => operation.outcome === 'open' && operation.keyspace === keyspace && (operation.key === everyKey || isIn(operation.key)) && operation.kind !== 'get' && operation.kind !== 'touch');
   }
 
   /**
-   * All copies of a partition were lost and the operator accepted it: the keys became absent between place `called` and now.
+   * All copies of a partition were lost and the operator accepted it: its keys became absent between place `called` and now,
+   * also those that nothing but a flush had been done to yet, which is lost with them.
    * A write that is under way may have been carried out before, and then, as nobody remembers, once more.
    */
-  wiped(now: number, keys: readonly string[], called: number, keyspace: string = defaultKeyspace): void {
-    this.#lost('wipe', now, keyspace, keys, called, this.underWay(keyspace, new Set(keys)));
+  wiped(now: number, isIn: (key: string) => boolean, called: number, keyspace: string = defaultKeyspace): void {
+    this.#doubt(now, this.underWay(keyspace, isIn));
+    const wipe = this.#loss('wipe', now, keyspace, everyKey, called);
+    this.#coverage.set(wipe, isIn);
+    this.operations.push(wipe);
   }
 
   /**
@@ -110,17 +116,20 @@ export class History {
    * of the keyspace have times to live.
    */
   rolledBack(now: number, keyspace: string, keys: readonly string[], called: number, underWay: readonly Operation[], expires: boolean): void {
-    this.#lost('rollback', now, keyspace, keys, called, underWay, expires ? 1 : 0);
+    this.#doubt(now, underWay);
+    for (const key of keys) this.operations.push(this.#loss('rollback', now, keyspace, key, called, expires ? 1 : 0));
   }
 
-  #lost(kind: 'wipe' | 'rollback', now: number, keyspace: string, keys: readonly string[], called: number, underWay: readonly Operation[], expiresAt: number = 0): void {
+  /** They may have been carried out without anybody's knowing it. */
+  #doubt(now: number, underWay: readonly Operation[]): void {
     for (const operation of underWay) this.operations.push({ ...operation, id: this.operations.length, outcome: 'unknown', result: undefined, code: 'LOST', returned: Infinity, returnedAt: now, wallTo: Infinity });
-    for (const key of keys) {
-      this.operations.push({
-        id: this.operations.length, node: '', kind, keyspace, key, value: '', version: 0, expiresAt, evicts: false, wallFrom: -Infinity, wallTo: Infinity,
-        called, calledAt: now, returned: this.mark(), returnedAt: now, outcome: 'done', result: { status: 'deleted', value: '', version: 0 }, code: '',
-      });
-    }
+  }
+
+  #loss(kind: 'wipe' | 'rollback', now: number, keyspace: string, key: string, called: number, expiresAt: number = 0): Operation {
+    return {
+      id: this.operations.length, node: '', kind, keyspace, key, value: '', version: 0, expiresAt, evicts: false, wallFrom: -Infinity, wallTo: Infinity,
+      called, calledAt: now, returned: this.mark(), returnedAt: now, outcome: 'done', result: { status: 'deleted', value: '', version: 0 }, code: '',
+    };
   }
 
   /** What was done to each key of each keyspace; what was done to all of a keyspace's stands with each. */
@@ -134,7 +143,10 @@ export class History {
       if (list === undefined) map.set(name, [operation]);
       else list.push(operation);
     }
-    for (const list of keys.values()) list.push(...(ofAll.get(list[0]?.keyspace ?? '') ?? []));
+    for (const list of keys.values()) {
+      const { keyspace, key } = list[0] as Operation;
+      for (const operation of ofAll.get(keyspace) ?? []) if (this.#coverage.get(operation)?.(key) ?? true) list.push(operation);
+    }
     return keys;
   }
 }

@@ -26,7 +26,7 @@ import { Population } from './population.ts';
 import { SimCluster } from './sim-cluster.ts';
 import { SimWorld } from './sim-world.ts';
 import { Trace } from './trace.ts';
-import { Workload } from './workload.ts';
+import { isInPartition, Workload } from './workload.ts';
 
 export interface RunOptions extends PlanLimits {
   readonly seed: number;
@@ -149,7 +149,7 @@ class Run {
     });
     this.#lostTails = new LostTails(this.#shadow.map, {
       promised: (keyspace) => this.#plan.extras?.keyspaces[keyspace]?.options.acks ?? this.#plan.keyspace.acks,
-      mark: (keyspace, partition) => ({ place: this.#history.mark(), underWay: this.#history.underWay(keyspace, new Set(this.#keysOf(keyspace, partition))) }),
+      mark: (keyspace, partition) => ({ place: this.#history.mark(), underWay: this.#history.underWay(keyspace, (key) => isInPartition(key, partition, this.#partitionsOf(keyspace))) }),
       lostTail: (keyspace, partition, mark) => {
         this.#trace.add(`the newest writes of partition ${keyspace}/${partition} may be lost`);
         this.#tailsLost++;
@@ -199,11 +199,16 @@ class Run {
   #wipe(keyspace: string, partition: number): void {
     this.#lossesAccepted++;
     const mark = this.#lostMarks.get(`${keyspace}/${partition}`) ?? this.#history.mark();
-    this.#history.wiped(this.#world.scheduler.now, this.#keysOf(keyspace, partition), mark, keyspace);
+    const partitions = this.#partitionsOf(keyspace);
+    this.#history.wiped(this.#world.scheduler.now, (key) => isInPartition(key, partition, partitions), mark, keyspace);
   }
 
   #keysOf(keyspace: string, partition: number): string[] {
-    return this.#workload.keysOf(keyspace, partition, this.#shadow.map.keyspaces[keyspace]?.partitions.length ?? 1);
+    return this.#workload.keysOf(keyspace, partition, this.#partitionsOf(keyspace));
+  }
+
+  #partitionsOf(keyspace: string): number {
+    return this.#shadow.map.keyspaces[keyspace]?.partitions.length ?? 1;
   }
 
   // ---- the loop ---------------------------------------------------------------------------------------------------

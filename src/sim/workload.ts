@@ -149,9 +149,11 @@ export class Workload {
 
   /** Those of one partition. */
   keysOf(keyspace: string, partition: number, partitions: number): string[] {
-    return this.keys().filter((each) => {
-      const bytes = encodeUtf8(each.key);
-      return each.keyspace === keyspace && partitionOf(hashKey(bytes, 0, bytes.length), partitions) === partition;
-    }).map(({ key }) => key);
+    return this.keys().filter((each) => each.keyspace === keyspace && isInPartition(each.key, partition, partitions)).map(({ key }) => key);
   }
+}
+
+export function isInPartition(key: string, partition: number, partitions: number): boolean {
+  const bytes = encodeUtf8(key);
+  return partitionOf(hashKey(bytes, 0, bytes.length), partitions) === partition;
 }

@@ -102,6 +102,21 @@ function replyFirst(name: string, values: readonly unknown[], hex: string): stri
   return `${name}: ${JSON.stringify(values.filter((value) => (value as { Seq?: number }).Seq !== Seq))} ${reply} ${before}${after}`;
 }
 
+/** Serf 0.9 sends responses from nobody after a query's time-out, as many as chance will have, until it notices that the query is over. */
+function withoutNobody(name: string, values: readonly unknown[], hex: string): string {
+  const kept: unknown[] = [];
+  let bytes = hex;
+  for (const value of values) {
+    if (JSON.stringify(value) !== '{"From":"","Payload":null,"Type":"response"}') {
+      kept.push(value);
+      continue;
+    }
+    kept.pop(); // its header
+    bytes = bytes.replace(/82a54572726f72a0a3536571..83a446726f6da0a75061796c6f6164c0a454797065a8726573706f6e7365/, '');
+  }
+  return `${name}: ${JSON.stringify(kept)} ${bytes}`;
+}
+
 async function play(rpc: Address, steps: readonly Step[]): Promise<string[]> {
   const client = await RawClient.connect(rpc);
   const heard: string[] = [];
@@ -110,11 +125,14 @@ async function play(rpc: Address, steps: readonly Step[]): Promise<string[]> {
     client.bytes.length = 0;
     send(client);
     await client.count(values);
+    if (name.startsWith('query')) await poll(() => expect(JSON.stringify(client.values)).toContain('"done"'));
     if (name === withAcks) {
-      // Serf 0.9 sends records from nobody after the time-out, by chance, until it notices that it is over.
-      await poll(() => expect(JSON.stringify(client.values)).toContain('"done"'));
       const records = (client.values as { Type?: string; From?: string }[]).filter((value) => value.Type !== undefined && (value.From !== '' || value.Type === 'done'));
       heard.push(`${name}: ${JSON.stringify(records)}`);
+      continue;
+    }
+    if (name.startsWith('query')) {
+      heard.push(withoutNobody(name, client.values, Buffer.concat(client.bytes).toString('hex')));
       continue;
     }
     const hex = Buffer.concat(client.bytes).toString('hex');

@@ -12,7 +12,7 @@ import { OnePrimary } from '../../src/sim/checkers/one-primary.ts';
 import { checkOrigins } from '../../src/sim/checkers/origins.ts';
 import { RaftInvariants } from '../../src/sim/checkers/raft-invariants.ts';
 import { ShadowMap } from '../../src/sim/checkers/shadow-map.ts';
-import { History } from '../../src/sim/history.ts';
+import { everyKey, History } from '../../src/sim/history.ts';
 import type { Operation, OperationKind, OperationResult } from '../../src/sim/history.ts';
 import { simKeyspace } from '../../src/sim/sim-cluster.ts';
 
@@ -126,7 +126,7 @@ describe('checkKey()', () => {
 
   it('lets an accepted loss empty the key, once', () => {
     const story = new Story().step('put', 'stored', 'a', '', 1);
-    story.history.wiped(10, ['k'], story.history.mark());
+    story.history.wiped(10, () => true, story.history.mark());
     story.step('get', 'miss').step('put', 'stored', 'b', '', 7).step('get', 'hit', '', 'b', 7);
     expect(story.verdict).toBe('linearizable');
     story.step('get', 'miss');
@@ -186,6 +186,20 @@ describe('checkKey() where entries go by themselves', () => {
     expect(put(0).timed('flush', 'flushed').timed('get', 'hit', { result: 'a' }).verdict).toBe('violation');
   });
 
+  it('takes a delayed flush for lost with its partition, also for a key that is written only afterwards', () => {
+    const written = (isIn: (key: string) => boolean): string => {
+      const story = new Timed();
+      const flush = story.history.call(100, { node: 'n1', kind: 'flush', key: everyKey, value: '', version: 0, expiresAt: 110 });
+      [flush.wallFrom, flush.wallTo] = [99.5, 100.5];
+      story.done(flush, 'flushed');
+      story.history.wiped(101, isIn, story.history.mark());
+      story.timed('put', 'stored', { value: 'a' }).at(112).timed('get', 'hit', { result: 'a' });
+      return checkKey(story.history.byKey().get('k') ?? []).type;
+    };
+    expect(written((key) => key === 'k')).toBe('linearizable');
+    expect(written(() => false)).toBe('violation');
+  });
+
   it('lets an entry make room for others, but not come back or be another', () => {
     const small = (): Timed => new Timed().timed('put', 'stored', { value: 'a', evicts: true });
     expect(small().timed('get', 'hit', { result: 'a', evicts: true }).timed('get', 'miss', { evicts: true }).timed('create', 'stored', { value: 'b', evicts: true }).verdict).toBe('linearizable');
@@ -235,7 +249,7 @@ describe('checkKeptWrites()', () => {
     checkKeptWrites(lost.history.byKey(), report);
     expect(found).toEqual(['kept-writes']);
     const accepted = new Story().step('put', 'stored', 'a', '', 1);
-    accepted.history.wiped(10, ['k'], accepted.history.mark());
+    accepted.history.wiped(10, () => true, accepted.history.mark());
     accepted.step('get', 'miss');
     checkKeptWrites(accepted.history.byKey(), report);
     expect(found).toHaveLength(1);
