@@ -13,9 +13,9 @@ import { ownVersions } from '../swim/types.ts';
 import type { LogLevel, RandomSource, SwimDelegate, SwimNode, SwimSink } from '../swim/types.ts';
 import { Coordinates } from './coordinates.ts';
 import type { Coordinate } from './coordinates.ts';
-import { Intents } from './intents.ts';
 import { LamportClock } from './lamport-clock.ts';
-import { MemberState } from './member-state.ts';
+import { MemberList } from './member-list.ts';
+import type { MemberState } from './member-state.ts';
 import { NameDisputes } from './name-disputes.ts';
 import { Queries } from './queries.ts';
 import { userEventBytesDefault, UserEvents } from './user-events.ts';
@@ -54,9 +54,6 @@ export interface SerfPorts {
   emit(event: SerfEvent): void;
 }
 
-const reapIntervalMs = 15_000;
-/** Who is about to leave should have done so after this; then it is asked whether it really does. */
-const leavingMaxMs = 20_000;
 /** How long a restarted node waits for somebody to tell what it missed, before it tells what it hears (ms). */
 const catchUpMs = 5000;
 const broadcastTimeoutMs = 5000;
@@ -80,8 +77,7 @@ export class Serf implements SwimDelegate {
   readonly coordinates: Coordinates;
   readonly #options: SerfOptions;
   readonly #ports: SerfPorts;
-  readonly #members = new Map<string, MemberState>();
-  readonly #intents = new Intents();
+  readonly #members: MemberList;
   readonly #intentQueue: BroadcastQueue;
   readonly #eventQueue: BroadcastQueue;
   readonly #queryQueue: BroadcastQueue;
@@ -118,7 +114,19 @@ export class Serf implements SwimDelegate {
       member: (name) => this.member(name),
       members: () => this.members(),
     });
-    this.#members.set(options.name, new MemberState(this.swim.table.self, 'alive'));
+    this.#members = new MemberList({
+      self: this.swim.table.self,
+      clock: this.clock,
+      timers: ports.timers,
+      reconnectTimeoutMs: options.reconnectTimeoutMs,
+      tombstoneTimeoutMs: options.tombstoneTimeoutMs,
+      emit: (event) => ports.emit(event),
+      log: (level, message, fields) => this.#log(level, message, fields),
+      stays: () => this.#phase === 'running',
+      objectToLeave: () => this.broadcastJoin(),
+      askWhetherLeaving: (member) => this.#askWhetherLeaving(member),
+      forgotten: (name) => this.coordinates.forget(name),
+    });
     this.#disputes = new NameDisputes({
       swim: this.swim,
       queries: this.queries,
@@ -140,13 +148,13 @@ export class Serf implements SwimDelegate {
   start(): void {
     const { timers, random } = this.#ports;
     this.swim.start();
-    timers.after(reapIntervalMs, () => this.#reap());
+    this.#members.start();
     timers.after(random.float() * this.#options.reconnectIntervalMs, () => this.#reconnect());
     if (this.#options.resume !== undefined) timers.after(catchUpMs, () => this.events.endCatchingUp());
   }
 
   get local(): Member {
-    return (this.#members.get(this.#options.name) as MemberState).picture();
+    return this.#members.self.picture();
   }
 
   get size(): number {
@@ -158,7 +166,7 @@ export class Serf implements SwimDelegate {
   }
 
   members(): Member[] {
-    return [...this.#members.values()].map((member) => member.picture()).sort((a, b) => (a.name < b.name ? -1 : 1));
+    return [...this.#members.all()].map((member) => member.picture()).sort((a, b) => (a.name < b.name ? -1 : 1));
   }
 
   member(name: string): Member | undefined {
@@ -195,7 +203,7 @@ export class Serf implements SwimDelegate {
   broadcastJoin(): void {
     const message: SerfJoin = { LTime: this.clock.time, Node: this.#options.name };
     this.clock.witness(message.LTime);
-    this.#joinIntent(message);
+    this.#members.joinIntent(message);
     this.#broadcast(this.#intentQueue, encodeSerfMessage(serfType.join, serfJoinCodec, message), { name: this.#options.name });
   }
 
@@ -208,7 +216,7 @@ export class Serf implements SwimDelegate {
     if (this.#phase !== 'running') return done();
     this.#phase = 'leaving';
     const message: SerfLeave = { LTime: this.clock.tick(), Node: this.#options.name, Prune: false };
-    this.#leaveIntent(message);
+    this.#members.leaveIntent(message);
     const goodbye = (): void => this.#withTimeout(this.#stepTimeoutMs(), (next) => this.swim.leave(next), () => {
       this.#phase = 'left';
       if (!this.swim.hasPeers()) return done();
@@ -223,7 +231,7 @@ export class Serf implements SwimDelegate {
   /** Says on behalf of a failed member that it left. */
   forceLeave(name: string, prune: boolean): void {
     const message: SerfLeave = { LTime: this.clock.tick(), Node: name, Prune: prune };
-    this.#leaveIntent(message);
+    this.#members.leaveIntent(message);
     if (this.swim.hasPeers()) this.#broadcast(this.#intentQueue, encodeSerfMessage(serfType.leave, serfLeaveCodec, message), { name });
   }
 
@@ -238,39 +246,15 @@ export class Serf implements SwimDelegate {
   // ── What the machine below calls ──
 
   nodeJoined(node: SwimNode): void {
-    let member = this.#members.get(node.name);
-    if (member === undefined) {
-      const intent = this.#intents.take(node.name);
-      member = new MemberState(node, intent?.type === 'leave' ? 'leaving' : 'alive');
-      member.leavingAt = this.#ports.timers.now;
-      member.statusTime = intent?.lamportTime ?? 0;
-      this.#members.set(node.name, member);
-    } else {
-      member.node = node;
-      member.status = 'alive';
-    }
-    member.goneAt = 0;
-    member.pruneWhenGone = false;
-    this.#log('info', `member '${node.name}' joined`, { node: node.name, address: node.endpoint.host, port: node.endpoint.port });
-    this.#ports.emit({ type: 'member-join', member: member.picture() });
-    // What we heard before it came may be of its life before this one, and newer than the word it has just given to others.
-    if (member.status === 'leaving') this.#askWhetherLeaving(member);
+    this.#members.joined(node);
   }
 
   nodeLeft(node: SwimNode): void {
-    const member = this.#members.get(node.name);
-    if (member === undefined || (member.status !== 'alive' && member.status !== 'leaving')) return;
-    const left = member.status === 'leaving';
-    member.status = left ? 'left' : 'failed';
-    member.goneAt = this.#ports.timers.now;
-    this.#log(left ? 'info' : 'warn', `member '${node.name}' ${left ? 'left' : 'failed'}`, { node: node.name });
-    this.#ports.emit({ type: left ? 'member-leave' : 'member-failed', member: member.picture() });
-    if (member.pruneWhenGone) this.#forget(member);
+    this.#members.left(node);
   }
 
   nodeUpdated(node: SwimNode): void {
-    const member = this.#members.get(node.name);
-    if (member !== undefined) this.#ports.emit({ type: 'member-update', member: member.picture() });
+    this.#members.updated(node);
   }
 
   nameConflict(known: SwimNode, claimed: Endpoint): void {
@@ -281,10 +265,10 @@ export class Serf implements SwimDelegate {
     const body = message.subarray(1);
     switch (message[0]) {
       case serfType.leave:
-        if (this.#leaveIntent(serfLeaveCodec.decode(body, messageLimits))) this.#rebroadcast(this.#intentQueue, message);
+        if (this.#members.leaveIntent(serfLeaveCodec.decode(body, messageLimits))) this.#rebroadcast(this.#intentQueue, message);
         return;
       case serfType.join:
-        if (this.#joinIntent(serfJoinCodec.decode(body, messageLimits))) this.#rebroadcast(this.#intentQueue, message);
+        if (this.#members.joinIntent(serfJoinCodec.decode(body, messageLimits))) this.#rebroadcast(this.#intentQueue, message);
         return;
       case serfType.userEvent:
         if (this.events.handle(body)) this.#rebroadcast(this.#eventQueue, message);
@@ -328,9 +312,9 @@ export class Serf implements SwimDelegate {
   localState(): Uint8Array {
     const statusTimes = new Map<string, number>();
     const left: string[] = [];
-    for (const [name, member] of this.#members) {
-      statusTimes.set(name, member.statusTime);
-      if (member.status === 'left') left.push(name);
+    for (const member of this.#members.all()) {
+      statusTimes.set(member.name, member.statusTime);
+      if (member.status === 'left') left.push(member.name);
     }
     return encodeSerfMessage(serfType.pushPull, serfPushPullCodec, {
       LTime: this.clock.time,
@@ -350,13 +334,13 @@ export class Serf implements SwimDelegate {
     if (remote.EventLTime > 0) this.events.clock.witness(remote.EventLTime - 1);
     this.queries.joinedAt(remote.QueryLTime);
     // The time of a leave is not in the state, but it came after the join.
-    for (const Node of remote.LeftMembers) this.#leaveIntent({ LTime: (remote.StatusLTimes.get(Node) ?? 0) + 1, Node, Prune: false });
+    for (const Node of remote.LeftMembers) this.#members.leaveIntent({ LTime: (remote.StatusLTimes.get(Node) ?? 0) + 1, Node, Prune: false });
     const left = new Set(remote.LeftMembers);
     for (const [Node, LTime] of remote.StatusLTimes) {
       // In a large pool nearly all of them are known.
       const member = this.#members.get(Node);
       if (member !== undefined && LTime <= member.statusTime && LTime < this.clock.time) continue;
-      if (!left.has(Node)) this.#joinIntent({ LTime, Node });
+      if (!left.has(Node)) this.#members.joinIntent({ LTime, Node });
     }
     this.events.merge(remote.Events, remote.EventLTime, join && this.#replays > 0 ? 'told' : join && this.#joins > 0 ? 'history' : 'missed');
   }
@@ -388,75 +372,6 @@ export class Serf implements SwimDelegate {
     });
   }
 
-  // ── Intents ──
-
-  /** True when it is news that others should hear. */
-  #joinIntent(message: SerfJoin): boolean {
-    this.clock.witness(message.LTime);
-    const member = this.#members.get(message.Node);
-    if (member === undefined) return this.#intents.add(message.Node, { type: 'join', lamportTime: message.LTime, at: this.#ports.timers.now });
-    if (message.LTime <= member.statusTime) return false;
-    member.statusTime = message.LTime;
-    if (member.status === 'leaving' && !(message.Node === this.#options.name && this.#phase !== 'running')) {
-      member.status = 'alive';
-      member.pruneWhenGone = false;
-    }
-    return true;
-  }
-
-  #leaveIntent(message: SerfLeave): boolean {
-    this.clock.witness(message.LTime);
-    const member = this.#members.get(message.Node);
-    if (member === undefined) return this.#intents.add(message.Node, { type: 'leave', lamportTime: message.LTime, at: this.#ports.timers.now });
-    if (message.Node === this.#options.name && this.#phase === 'running') {
-      // We do not leave: that is newer than what we were told. Its very time we may know already, from an exchange of state.
-      if (message.LTime >= member.statusTime) this.broadcastJoin();
-      return false;
-    }
-    if (message.LTime <= member.statusTime) return false;
-    member.statusTime = message.LTime;
-    switch (member.status) {
-      case 'alive':
-        // A live member refutes; until then it only counts as leaving, so that a prune cannot hide it.
-        member.status = 'leaving';
-        member.leavingAt = this.#ports.timers.now;
-        member.pruneWhenGone = message.Prune;
-        return true;
-      case 'leaving':
-        member.pruneWhenGone ||= message.Prune;
-        return true;
-      case 'failed':
-        member.status = 'left';
-        member.goneAt = this.#ports.timers.now;
-        this.#log('info', `member '${member.name}' was failed and is now held to have left`, { node: member.name });
-        this.#ports.emit({ type: 'member-leave', member: member.picture() });
-        if (message.Prune) this.#forget(member);
-        return true;
-      case 'left':
-        if (message.Prune) this.#forget(member);
-        return true;
-    }
-  }
-
-  #forget(member: MemberState): void {
-    if (member.node === this.swim.table.self) return; // whatever others ask for: this node knows of itself
-    this.coordinates.forget(member.name);
-    this.#members.delete(member.name);
-    this.#log('info', `member '${member.name}' is forgotten`, { node: member.name });
-    this.#ports.emit({ type: 'member-reap', member: member.picture() });
-  }
-
-  #reap(): void {
-    const { now } = this.#ports.timers;
-    this.#ports.timers.after(reapIntervalMs, () => this.#reap());
-    this.#intents.expire(now);
-    for (const member of this.#members.values()) {
-      const limit = member.status === 'failed' ? this.#options.reconnectTimeoutMs : member.status === 'left' ? this.#options.tombstoneTimeoutMs : Infinity;
-      if (member.node !== this.swim.table.self && now - member.goneAt > limit) this.#forget(member);
-      if (member.status === 'leaving' && now - member.leavingAt > leavingMaxMs) this.#askWhetherLeaving(member);
-    }
-  }
-
   /**
    * It is there (else it would count as left by now), although a leave takes seconds: it may never have heard that somebody
    * said so of it, and so cannot object. Told directly it does, unless it goes.
@@ -474,7 +389,7 @@ export class Serf implements SwimDelegate {
     if (this.#phase !== 'running') return;
     const failed: MemberState[] = [];
     let alive = 0;
-    for (const member of this.#members.values()) {
+    for (const member of this.#members.all()) {
       if (member.status === 'failed') failed.push(member);
       else if (member.status === 'alive' && member.node !== this.swim.table.self) alive++;
     }
