@@ -4,7 +4,8 @@ import type { Consensus } from './consensus.ts';
 import type { Gossip } from './gossip.ts';
 import type { LeaseFrames } from './lease-frames.ts';
 import { PeerFrame } from './peer-frames.ts';
-import type { PeerHandlers, Peers } from './peers.ts';
+import type { PeerHandlers } from './peer-types.ts';
+import type { Peers } from './peers.ts';
 import type { Requests } from './router.ts';
 import type { StoreHost } from './store-host.ts';
 
