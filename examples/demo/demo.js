@@ -17,8 +17,16 @@ import { FrozenQuestions, staleKeys } from './frozen.js';
 import { Output } from './output.js';
 import { Traffic } from './traffic.js';
 
-const json = process.argv.includes('--json');
-const keep = process.argv.includes('--keep');
+const flags = process.argv.slice(2);
+const unknown = flags.find((flag) => !['--json', '--keep', '--help'].includes(flag));
+if (unknown !== undefined || flags.includes('--help')) {
+  const usage = 'npm run demo [-- --json] [-- --keep]\n  --json  the last line of stdout is the result as JSON\n  --keep  data and logs stay, and where is said';
+  if (unknown === undefined) console.log(usage);
+  else console.error(`the demo has no flag ${unknown}\n${usage}`);
+  process.exit(unknown === undefined ? 0 : 2);
+}
+const json = flags.includes('--json');
+const keep = flags.includes('--keep');
 const deadlineMs = 58_000;
 const partitionCount = 20;
 const names = ['master', 'slave-a', 'slave-b', 'node-d', 'node-e'];

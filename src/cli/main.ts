@@ -10,7 +10,10 @@ export async function main(words: readonly string[]): Promise<void> {
   const troupe = await program(words[0]);
   throwInsteadOfExit(troupe);
   try {
-    await troupe.parseAsync(normaliseArguments(words), { from: 'user' });
+    // `troupe nonsense --help` is a mistake, too: nothing but the verb is looked at, so that commander says so.
+    const first = words[0] ?? '';
+    const known = first.startsWith('-') || first === 'help' || troupe.commands.some((command) => command.name() === first);
+    await troupe.parseAsync(normaliseArguments(known ? words : words.slice(0, 1)), { from: 'user' });
   } catch (error) {
     process.exitCode = exitCodeOf(error);
     // Commander has told about its own errors already.

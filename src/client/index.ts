@@ -12,8 +12,8 @@ export type { RemoteEntry, RemoteKeyspace, RemoteWriteOptions } from './remote-k
 export interface ConnectOptions {
   /** HTTP addresses of nodes, `HOST[:PORT]`, default port 7380; any of them will do, more of them outlive more failures. */
   readonly hosts: readonly string[];
-  /** The nodes' `http.token`. */
-  readonly token?: string;
+  /** The nodes' `http.token`. Default: none. */
+  readonly token?: string | undefined;
   /** Longest time that one call may take, all attempts included (ms). Default 15000: longer than a node waits for a fail-over. */
   readonly timeoutMs?: number;
   /** Connections to one node; further calls wait. Default 64. */

@@ -13,32 +13,33 @@ export interface AppNode {
   keyspace(name: string): Keyspace;
 }
 
-export interface AppContext {
+/** @typeParam Handover what this app's `stop` returns */
+export interface AppContext<Handover = unknown> {
   readonly type: AppStartType;
   /** The node it comes from; undefined for a normal start. */
   readonly from: string | undefined;
   /** The fencing token: grows with every start anywhere. Give it to whatever must refuse an older instance. */
   readonly epoch: number;
   /** What the old instance's `stop` returned; undefined when it died, or returned nothing. */
-  readonly handover: unknown;
+  readonly handover: Handover | undefined;
   readonly node: AppNode;
   /** Aborts when this instance must not act any more: at a stop, and at once when the node loses its session. */
   readonly signal: AbortSignal;
   readonly log: Log;
 }
 
-export interface AppInstance {
+export interface AppInstance<Handover = unknown> {
   /** Ends the instance; what it returns is handed over to the next one (anything msgpack can carry, at most 16 MiB). */
-  stop?(): unknown;
+  stop?(): Handover | void | Promise<Handover | void>;
   /** If given: settles when the instance has ended by itself, which counts as a failure. */
   readonly done?: Promise<unknown>;
 }
 
-export interface AppDefinition {
-  start(context: AppContext): Promise<AppInstance | void> | AppInstance | void;
+export interface AppDefinition<Handover = unknown> {
+  start(context: AppContext<Handover>): Promise<AppInstance<Handover> | void> | AppInstance<Handover> | void;
 }
 
-/** Declares an app; use it for the default export of an app's module. */
-export function defineApp(definition: AppDefinition): AppDefinition {
+/** Declares an app; use it for the default export of an app's module. In TypeScript: `defineApp<{ count: number }>({ … })`, if that is what `stop` returns. */
+export function defineApp<Handover = unknown>(definition: AppDefinition<Handover>): AppDefinition<Handover> {
   return definition;
 }

@@ -101,16 +101,17 @@ export class Stopping {
 
   /** Nothing is left here that another node could take. */
   #isDrained(): boolean {
-    const { self, consensus, leadership } = this.#parts;
+    const { self, consensus } = this.#parts;
     if (consensus === undefined) return true;
     const { map } = consensus;
     const others = Object.values(map.nodes).filter((node) => node.name !== self && isActive(map, node.name));
-    const leads = leadership?.leader !== undefined && others.some((node) => consensus.raft.configuration.voters.includes(node.raftId));
-    // During maintenance nothing is moved.
-    if (map.maintenance) return !leads;
+    // A vote that goes along may be the one without which the others have no majority; the leadership goes before the vote.
+    const votes = consensus.raft.configuration.voters.includes(consensus.raft.id) && others.some((node) => node.eligible);
+    // During maintenance nothing else is moved.
+    if (map.maintenance) return !votes;
     const holdsPrimary = others.some((node) => node.storage) && Object.values(map.keyspaces).some((keyspace) => keyspace.partitions.some((partition) => partition.primary === self));
     const holdsApp = Object.values(map.apps).some((app) => app.node === self && (app.phase === 'stopping' || chooseNode(map, app, self) !== undefined));
-    return !leads && !holdsPrimary && !holdsApp;
+    return !votes && !holdsPrimary && !holdsApp;
   }
 
   #close(error: Error | undefined): Promise<void> {

@@ -171,6 +171,7 @@ describe('mistakes', () => {
     [['kv', 'put', 'a', 'x', '--ttl', 'soon']],
     [['partitions', 'accept-loss', 'default', 'x']],
     [['frobnicate']],
+    [['frobnicate', '--help']],
     [['join']],
   ])('%j is a usage error: exit code 2, said on stderr', async (words) => {
     const result = await run(words);

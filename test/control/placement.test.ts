@@ -170,6 +170,26 @@ describe('voters', () => {
     expect(settle(control, ['a', 'b', 'c'], { downToOne: true })).toEqual(['a', 'b']);
   });
 
+  test('the last voter leaves: its vote goes to another node first', () => {
+    const control = new Control();
+    for (const name of ['a', 'b']) control.up(name);
+    control.apply({ type: 'drain', name: 'a', on: true });
+    expect(settle(control, ['a'])).toEqual(['a', 'b']);
+    // The next leader does the rest.
+    expect(settle(control, ['a', 'b'], { leader: 'b/1' })).toEqual(['b']);
+  });
+
+  test('of three voters one is dead and another leaves: the dead one goes first, as the one that leaves has to agree to it', () => {
+    for (const [dead, leaves] of [['b', 'c'], ['c', 'b']] as const) {
+      const control = new Control();
+      for (const name of ['a', 'b', 'c']) control.up(name);
+      control.down(dead);
+      control.apply({ type: 'drain', name: leaves, on: true });
+      expect(nextVoterStep(control.map, view(control, ['a', 'b', 'c']))).toEqual({ type: 'demote', id: `${dead}/1` });
+      expect(settle(control, ['a', 'b', 'c'])).toEqual(['a']);
+    }
+  });
+
   test('an identity that no node has any more is removed', () => {
     const control = new Control();
     for (const name of ['a', 'b', 'c']) control.up(name);

@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -63,6 +63,12 @@ describe('npm run demo', () => {
     expect(agents()).toEqual([]);
     expect(readdirSync(temporary)).toEqual([]);
   }, 90_000);
+
+  test('--help and a flag that it does not have start nothing', () => {
+    const run = (flag: string): { status: number | null; stdout: string; stderr: string } => spawnSync(process.execPath, [demo, flag], { encoding: 'utf8', timeout: 10_000 });
+    expect(run('--help')).toMatchObject({ status: 0, stdout: expect.stringContaining('--keep'), stderr: '' });
+    expect(run('--jsn')).toMatchObject({ status: 2, stdout: '', stderr: expect.stringContaining('no flag --jsn') });
+  });
 
   test('interrupted, it leaves nothing behind either', async () => {
     const run = start();

@@ -7,6 +7,8 @@ import { buildIfStale, cleanUp, temporaryDirectory } from '../cli/program.ts';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 const samples = [...readFileSync(join(root, 'docs/discovery.md'), 'utf8').matchAll(/^```ts\n([\s\S]*?)^```$/gm)].map((match) => match[1] as string);
+/** JavaScript, with the one change for TypeScript that the README names. */
+const readme = [...readFileSync(join(root, 'README.md'), 'utf8').matchAll(/^```js\n([\s\S]*?)^```$/gm)].map((match) => (match[1] as string).replace('defineApp(', 'defineApp<{ ticks: number }>('));
 
 /** A project of a user, who has the package as it is published, and TypeScript at its strictest. */
 describe('with the published package', () => {
@@ -24,6 +26,7 @@ describe('with the published package', () => {
       compilerOptions: { module: 'nodenext', target: 'es2023', lib: ['es2023'], types: ['node'], strict: true, exactOptionalPropertyTypes: true, noUncheckedIndexedAccess: true, declaration: true, outDir: 'out', rootDir: '.' },
       include: ['*.ts'],
     }));
+    readme.forEach((sample, i) => writeFileSync(join(directory, `readme-${i}.ts`), `${sample}\nexport {};\n`));
     samples.forEach((sample, i) => writeFileSync(join(directory, `sample-${i}.ts`), `${sample}\nexport {};\n`));
   });
   afterAll(cleanUp);
@@ -36,8 +39,9 @@ describe('with the published package', () => {
     }
   };
 
-  test('the samples of docs/discovery.md are right for the compiler, the declarations of the package too', () => {
+  test('the samples of docs/discovery.md and README.md are right for the compiler, the declarations of the package too', () => {
     expect(samples).toHaveLength(3);
+    expect(readme).toHaveLength(3);
     expect(run(process.execPath, join(root, 'node_modules/typescript/bin/tsc'), '-p', '.')).toBe('');
   });
 

@@ -43,3 +43,44 @@ test('leave() during maintenance, when nothing is moved, does not wait for it', 
   await cluster.world.scheduler.settle(cluster.node('n2')!.maintenance(true));
   expect(await leaveOf(cluster, 'n1')).toBeLessThan(5000);
 });
+
+/** Writes a key through the node and reads it back: the cluster has a leader, sessions and primaries. */
+async function serves(cluster: SimCluster, through: string): Promise<boolean> {
+  const { scheduler } = cluster.world;
+  const node = cluster.node(through)!;
+  if (!(await cluster.until(() => node.status().sessionLive && node.status().leader === through, 3000))) return false;
+  await scheduler.settle(node.keyspace('default').put('key', 'value'));
+  return (await scheduler.settle(node.keyspace('default').get('key'))) !== undefined;
+}
+
+test('one after the other leaves, at once after each other: the last one serves on, with everything', async () => {
+  const cluster = clusterWith([]);
+  expect(await cluster.until(() => cluster.isHealthy() && cluster.node('n1')!.status().voters.length === 3, 30_000)).toBe(true);
+  const { scheduler } = cluster.world;
+  await scheduler.settle(cluster.node('n1')!.keyspace('default').put('kept', 'value'));
+  const leader = cluster.node('n1')!.status().leader!;
+  // The leader stays until it is the only voter of two, then leaves too: its vote has to go to the last one.
+  const [first, last] = ['n1', 'n2', 'n3'].filter((name) => name !== leader) as [string, string];
+  for (const name of [first, leader]) {
+    expect(await leaveOf(cluster, name)).toBeLessThan(5000);
+    expect(await cluster.until(() => cluster.node(last)!.map.nodes[name]!.ended === 'left', 2000), `${name} has left`).toBe(true);
+  }
+  expect(await serves(cluster, last)).toBe(true);
+  expect(await scheduler.settle(cluster.node(last)!.keyspace('default').get('kept'))).toBeDefined();
+  expect(cluster.node(last)!.status().voters).toEqual([last]);
+});
+
+test('of three one is dead for longer than the grace, another one leaves: the third serves on', async () => {
+  for (const leaves of ['leader', 'other']) {
+    const cluster = clusterWith([]);
+    expect(await cluster.until(() => cluster.isHealthy() && cluster.node('n1')!.status().voters.length === 3, 30_000)).toBe(true);
+    const leader = cluster.node('n1')!.status().leader!;
+    const [dies, other] = ['n1', 'n2', 'n3'].filter((name) => name !== leader) as [string, string];
+    const [goes, stays] = leaves === 'leader' ? [leader, other] : [other, leader];
+    cluster.crash(dies);
+    expect(await cluster.until(() => cluster.node(stays)!.map.nodes[dies]!.live === false, 5000)).toBe(true);
+    await cluster.runFor(6000);
+    expect(await leaveOf(cluster, goes), `the ${leaves} leaves`).toBeLessThan(5000);
+    expect(await serves(cluster, stays), `after the ${leaves} left`).toBe(true);
+  }
+});

@@ -33,15 +33,24 @@ export function nextVoterStep(map: ClusterMap, view: VoterView): MembershipStep 
   if (orphan !== undefined) return { type: 'remove', id: orphan };
 
   const liveVoters = view.voters.filter((id) => eligible(id) || id === view.leader);
-  const deadVoters = view.voters.filter((id) => !liveVoters.includes(id) && (view.gone.has(id) || isLeaving(map, nodeOf.get(id)?.name)));
+  const leaving = (id: string): boolean => isLeaving(map, nodeOf.get(id)?.name);
+  const present = (id: string): boolean => map.nodes[nodeOf.get(id)?.name ?? '']?.live === true;
+  const someVoterLeaves = view.voters.some(leaving);
+  // Those that do not answer go first: while one that leaves is still here, its word counts for their going, not the other way round.
+  const deadVoters = view.voters.filter((id) => !liveVoters.includes(id) && (view.gone.has(id) || leaving(id))).toSorted((a, b) => Number(present(a)) - Number(present(b)));
   const spares = view.learners.filter((id) => eligible(id) && view.caughtUp.has(id)).toSorted();
   const target = targetCount(liveVoters.length + view.learners.filter(eligible).length, view.downToOne);
 
   const dead = deadVoters[0];
-  if (dead !== undefined && (spares.length > 0 || view.voters.length > 3 || view.downToOne || isLeaving(map, nodeOf.get(dead)?.name))) {
+  // Beside one that leaves, a dead one would take away the majority.
+  if (dead !== undefined && (spares.length > 0 || view.voters.length > 3 || view.downToOne || someVoterLeaves)) {
     return { type: 'demote', id: dead };
   }
   const spare = spares[0];
+  if (leaving(view.leader)) {
+    // Its vote goes along with it: if it is the last one, another node must have one first. The next leader does the rest.
+    return spare !== undefined && !view.voters.some(eligible) ? { type: 'promote', id: spare } : undefined;
+  }
   if (spare !== undefined && view.voters.length < target) return { type: 'promote', id: spare };
   // A live voter is let go only while all are live: beside a dead one each of them counts towards the majority.
   if (view.voters.length > target && liveVoters.length === view.voters.length) {
