@@ -9,7 +9,7 @@ import type { AppAction } from '../core/control/commands.ts';
 import type { AppEntry, ClusterMap } from '../core/control/map.ts';
 import type { Clock, Timer } from '../ports/clock.ts';
 import type { Log } from '../ports/log.ts';
-import { startCommand, startModule } from './app-instance.ts';
+import { AppAttempt, startCommand, startModule, within } from './app-instance.ts';
 import type { CommandSurroundings, RunningApp } from './app-instance.ts';
 import type { AppContext, AppStartType } from './app-types.ts';
 import type { AppConfig } from './node-types.ts';
@@ -46,6 +46,8 @@ interface Slot {
   epoch: number;
   state: 'empty' | 'starting' | 'running' | 'stopping' | 'stopped' | 'failed';
   running: RunningApp | undefined;
+  /** While it starts. */
+  attempt: AppAttempt | undefined;
   /** Grows with each start and each revocation: late results of an earlier one are told by it. */
   life: number;
   error: string;
@@ -76,7 +78,7 @@ export class AppsRunner {
     this.#log = log;
     this.#around = around;
     for (const config of configs) {
-      this.#slots.set(config.name, { config, epoch: 0, state: 'empty', running: undefined, life: 0, error: '', hasState: false, reportedAt: Number.NEGATIVE_INFINITY, restarts: [], restartCount: 0, lastStop: Promise.resolve(), starting: Promise.resolve() });
+      this.#slots.set(config.name, { config, epoch: 0, state: 'empty', running: undefined, attempt: undefined, life: 0, error: '', hasState: false, reportedAt: Number.NEGATIVE_INFINITY, restarts: [], restartCount: 0, lastStop: Promise.resolve(), starting: Promise.resolve() });
     }
     if (configs.length > 0) this.#tick();
   }
@@ -90,7 +92,7 @@ export class AppsRunner {
 
   /** The lease was prolonged: it holds for this long from now (ms). */
   renewed(leftMs: number): void {
-    for (const slot of this.#slots.values()) slot.running?.renew(leftMs);
+    for (const slot of this.#slots.values()) (slot.running ?? slot.attempt)?.renew(leftMs);
   }
 
   /** The lease ran out: everything ends at once, before anybody else may start it. */
@@ -164,7 +166,13 @@ export class AppsRunner {
     const life = ++slot.life;
     this.#log.info('starting an app', { app: app.name, type, from: app.from, epoch: app.epoch });
     const isCurrent = (): boolean => slot.life === life;
-    slot.starting = this.#run(slot, app, type, slot.lastStop, isCurrent).then(
+    const attempt = new AppAttempt(() => {
+      // Time has passed, and this process may have slept: its lease is looked at before anything acts on the strength of it.
+      this.reconcile();
+      return isCurrent();
+    });
+    slot.attempt = attempt;
+    slot.starting = this.#run(slot, app, type, slot.lastStop, attempt, isCurrent).then(
       async (running) => {
         if (!isCurrent()) {
           running.revoke();
@@ -172,6 +180,7 @@ export class AppsRunner {
           return;
         }
         slot.running = running;
+        slot.attempt = undefined;
         slot.state = 'running';
         slot.reportedAt = Number.NEGATIVE_INFINITY;
         void running.ended.then((reason) => this.#onEnded(slot, app, life, reason));
@@ -190,15 +199,13 @@ export class AppsRunner {
     }
   }
 
-  async #run(slot: Slot, app: AppEntry, type: AppStartType, before: Promise<unknown>, isCurrent: () => boolean): Promise<RunningApp> {
+  async #run(slot: Slot, app: AppEntry, type: AppStartType, before: Promise<unknown>, attempt: AppAttempt, isCurrent: () => boolean): Promise<RunningApp> {
     const { config } = slot;
     const wanted = type !== 'local' && app.handoverEpoch !== undefined && app.handoverFrom !== undefined;
     const handover = wanted ? await this.#around.fetchHandover(app.handoverFrom as string, app.name, app.handoverEpoch as number) : undefined;
-    const start = { type, from: app.from, epoch: app.epoch, handover };
+    const start = { type, from: app.from, epoch: app.epoch, handover, attempt };
     await before;
-    // Time has passed, and this process may have slept: its lease is looked at before anything acts on the strength of it.
-    this.reconcile();
-    if (!isCurrent()) throw new Error('it was taken away again');
+    attempt.check(app.name);
     if (config.command !== undefined) return await startCommand(config, start, this.#around.self, this.#around.command(), this.#clock, this.#log);
     return await startModule(config, start, this.#around.appNode(config, isCurrent), this.#around.load, this.#clock, this.#log.child({ app: app.name }));
   }
@@ -229,6 +236,7 @@ export class AppsRunner {
     slot.state = 'failed';
     slot.error = error.slice(0, 500);
     slot.running = undefined;
+    slot.attempt = undefined;
     slot.reportedAt = Number.NEGATIVE_INFINITY;
     this.reconcile();
   }
@@ -259,11 +267,13 @@ export class AppsRunner {
     // starts here again, even if the node loses its lease and gets it back before the report arrives.
     if (slot.state === 'empty' || slot.state === 'failed' || slot.state === 'stopped') return;
     slot.life++;
-    const { running, config } = slot;
+    const { running, attempt, config } = slot;
     // The next life must not begin beside one that is just beginning.
     if (slot.state === 'starting') slot.lastStop = slot.starting;
     slot.running = undefined;
+    slot.attempt = undefined;
     slot.state = 'empty';
+    attempt?.revoke();
     if (running === undefined) return;
     running.revoke();
     this.#log.info('an app is taken from this node', { app: config.name, epoch: slot.epoch });
@@ -286,9 +296,14 @@ export class AppsRunner {
     const stops: Promise<unknown>[] = [];
     for (const slot of this.#slots.values()) {
       slot.life++;
-      const { running } = slot;
+      const { running, attempt } = slot;
+      const stopMs = slot.config.stopTimeoutMs ?? 10_000;
       slot.running = undefined;
-      if (running !== undefined) stops.push(running.stop(slot.config.stopTimeoutMs ?? 10_000).catch(() => running.revoke()));
+      slot.attempt = undefined;
+      if (running !== undefined) stops.push(running.stop(stopMs).catch(() => running.revoke()));
+      if (attempt === undefined) continue;
+      attempt.revoke();
+      stops.push(within(this.#clock, stopMs, `the start of app '${slot.config.name}'`, slot.starting).catch(() => {}));
     }
     await Promise.all(stops);
   }

@@ -205,7 +205,7 @@ export class Assembly implements PartsToStop, Answering, PeerFollowers, MapFollo
       fetchHandover: async (node, app, epoch) => node === this.self ? apps.handover(app, epoch) : await fetchHandover(calls, this.clock, this.log, { node, app, epoch, isLive: () => consensus.map.nodes[node]?.live === true }),
       appNode: (config, isCurrent) => keyspaces.forApp(config, isCurrent),
       load: loadModule,
-      command: () => ({ processes, files, environment: this.#options.commandEnvironment?.() ?? {}, leaseMs: consensus.map.timing.leaseMs - consensus.map.timing.marginMs }),
+      command: () => ({ processes, files, environment: this.#options.commandEnvironment?.() ?? {}, leaseLeftMs: () => (this.session?.lease.validUntil ?? 0) - this.clock.now() }),
     });
     this.apps = apps;
   }

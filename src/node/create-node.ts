@@ -99,7 +99,8 @@ class OwnNode implements Node {
   }
 
   async forgetNode(name: string): Promise<void> {
-    await this.#parts.commands.submit({ type: 'forget-node', name });
+    const instance = this.#parts.consensus.map.nodes[name]?.instance;
+    await this.#parts.commands.submit({ type: 'forget-node', name, ...(instance === undefined ? {} : { instance }) });
   }
 
   async maintenance(on: boolean): Promise<void> {

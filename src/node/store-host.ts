@@ -32,8 +32,6 @@ const logKeepMs = 15_000;
 const complainEveryMs = 2000;
 const parkedMax = 20_000;
 const parkedForMs = 1000;
-/** Replicas keep expired entries this much longer than the primary, so that no difference of clocks loses one that was touched in time. */
-const replicaExpirySlackSeconds = 300;
 
 export interface StoreSurroundings {
   /** This node may act for the cluster: its session is live, here and in the map. */
@@ -340,8 +338,8 @@ export class StoreHost implements CopySink {
     this.#ticks++;
     for (const copy of this.#allCopies()) {
       copy.tick(now);
-      // Each copy in its turn: expired entries are found when they are asked for anyway.
-      if (copy.complete && (copy.address.partition + this.#ticks) % expireEveryTicks === 0) copy.table.expireSome(copy.serving ? seconds : seconds - replicaExpirySlackSeconds, expirePerLook);
+      // Each in its turn: expired entries are found when they are asked for anyway.
+      if (copy.primary !== undefined && (copy.address.partition + this.#ticks) % expireEveryTicks === 0 && this.#around.hasRights(now)) copy.primary.expireSome(now, seconds, expirePerLook);
     }
     for (const keyspace of this.keyspaces.values()) keyspace.arena.tidy(tidyPerTick);
     if (this.#parked.length > 0) this.#retryParked();

@@ -11,18 +11,22 @@ export class AppRecorder {
   readonly #trace: Trace;
   readonly #checker: OnePlace;
   readonly #find: (node: string) => RunningNode | undefined;
-  /** Starts and instances fail while this is set. */
+  readonly #slow: Prng | undefined;
+  /** Starts and instances fail, and take long, while this is set. */
   failing = true;
 
-  constructor(random: Prng, trace: Trace, checker: OnePlace, find: (node: string) => RunningNode | undefined) {
+  /** @param slow some imports, preparations of files and starts take seconds, up to more than a start may take; undefined: none does */
+  constructor(random: Prng, slow: Prng | undefined, trace: Trace, checker: OnePlace, find: (node: string) => RunningNode | undefined) {
     this.#random = random;
+    this.#slow = slow;
     this.#trace = trace;
     this.#checker = checker;
     this.#find = find;
   }
 
-  module(specifier: string, node: string): { default: AppDefinition } {
+  async module(specifier: string, node: string): Promise<{ default: AppDefinition }> {
     const app = specifier.slice(specifier.indexOf(':') + 1);
+    await this.linger(node);
     return { default: { start: async (context) => await this.#start(app, node, context) } };
   }
 
@@ -61,6 +65,7 @@ export class AppRecorder {
     });
     const fails = this.failing && this.#random.chance(0.05);
     await this.#sleep(running, this.#random.below(30));
+    await this.linger(node);
     if (fails) throw new Error('the simulated app does not want to start');
     let end: (error: Error) => void = () => {};
     const done = new Promise<never>((_, reject) => {
@@ -75,6 +80,12 @@ export class AppRecorder {
       },
       done,
     };
+  }
+
+  /** Now and then something takes its time. */
+  async linger(node: string): Promise<void> {
+    const running = this.#find(node);
+    if (running !== undefined && this.failing && this.#slow?.chance(0.2) === true) await this.#sleep(running, this.#slow.below(this.#slow.chance(0.7) ? 1500 : 6500));
   }
 
   #sleep({ process }: RunningNode, ms: number): Promise<void> {

@@ -26,6 +26,8 @@ export interface Extras {
   readonly wallJumpMs: number;
   /** Kinds of faults besides the plan's. */
   readonly faults: readonly FaultKind[];
+  /** Apps take seconds to start now and then. */
+  readonly slowApps: boolean;
 }
 
 export interface ExtrasLimits {
@@ -64,5 +66,6 @@ export function drawExtras(random: Prng, limits: ExtrasLimits): Extras {
     bulkKeys: random.chance(0.4) ? 40 + random.below(120) : 0, bulkBytes: 2000 + random.below(4000),
     wallJumpMs: random.pick([1500, 4000, 20_000, 3_600_000]) ?? 4000,
     faults: kinds.filter((kind) => (nodes >= 3 || (kind !== 'torn-log' && kind !== 'forget')) && random.chance(0.6)),
+    slowApps: random.chance(0.5),
   };
 }

@@ -160,12 +160,13 @@ class Run {
     this.#checkers = [new OnePrimary(report), this.#raft, new BoundedMemory(report)];
     // A keyspace under weaker promises than this one is judged by them only in the extended workload.
     if (this.#plan.extras !== undefined) this.#checkers.push(this.#lostTails);
-    this.#apps = new AppRecorder(appRandom, this.#trace, this.#onePlace, (name) => this.#population.byName(name));
+    this.#apps = new AppRecorder(appRandom, this.#plan.extras?.slowApps === true ? new Prng(options.seed ^ 0x510a) : undefined, this.#trace, this.#onePlace, (name) => this.#population.byName(name));
     this.#cluster = new SimCluster(this.#world, {
       nodes: this.#plan.nodes, keyspace: this.#plan.keyspace, keyspaces: keyspacesOf(this.#plan), zone: (index) => this.#plan.extras?.zones[index] ?? '', apps: this.#plan.apps, healAfterMs: this.#plan.healAfterMs, lastNode: this.#plan.lastNode, lateMaxMs: this.#plan.lateMaxMs,
       drift: (index) => this.#plan.drift[index] ?? 0,
       programs: (node) => this.#apps.programs(node),
-      loadModule: async (specifier, node) => this.#apps.module(specifier, node),
+      loadModule: async (specifier, node) => await this.#apps.module(specifier, node),
+      prepareFiles: async (node) => await this.#apps.linger(node),
       onLog: (node, line) => {
         const text = `${node} ${line.level} ${line.message} ${JSON.stringify(line.fields)}`;
         if (line.level === 'debug' || line.level === 'trace') this.#trace.hash(text);

@@ -17,6 +17,8 @@ export interface SimClusterOptions {
   readonly apps?: readonly AppConfig[];
   /** What `import` of an app's module gives, on the node of this name. */
   readonly loadModule?: (specifier: string, node: string) => Promise<unknown>;
+  /** Waits for as long as that takes before a command starts, on the node of this name. */
+  readonly prepareFiles?: (node: string) => Promise<void>;
   /** The programs that apps' commands name, on the node of this name. */
   readonly programs?: (node: string) => SimPrograms;
   readonly lastNode?: LastNodeRule;
@@ -125,7 +127,13 @@ export class SimCluster {
         if (this.options.loadModule === undefined) throw new Error(`no module '${specifier}' in this simulation`);
         return await this.options.loadModule(specifier, name);
       },
-      files: { prepare: async (app) => `/simulated/${app}`, collect: async () => undefined },
+      files: {
+        prepare: async (app) => {
+          await this.options.prepareFiles?.(name);
+          return `/simulated/${app}`;
+        },
+        collect: async () => undefined,
+      },
     };
   }
 

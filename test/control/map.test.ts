@@ -101,6 +101,17 @@ describe('partitions', () => {
     expect(partition(control)).toMatchObject({ lastInSync: [], founding: [], lost: true });
   });
 
+  test('an order to forget a node does not meet its next life', () => {
+    const control = withKeyspace([['b', 'c']]);
+    control.down('b');
+    const meant = control.map.nodes['b']!.instance;
+    control.up('b');
+    control.down('b', 'silent');
+    expect(control.apply({ type: 'forget-node', name: 'b', instance: meant })).toMatchObject({ ok: false, code: 'STALE' });
+    expect(control.map.nodes['b']).toBeDefined();
+    expect(control.apply({ type: 'forget-node', name: 'b', instance: control.map.nodes['b']!.instance })).toMatchObject({ ok: true });
+  });
+
   test('acks majority: the last copies go on only together', () => {
     const control = withKeyspace([['a', 'b']], 'majority');
     const instances = { a: control.map.nodes['a']!.instance, b: control.map.nodes['b']!.instance };

@@ -35,6 +35,8 @@ export class CellNode {
   alive = true;
   /** It neither sends nor receives nor looks at the time. */
   frozen = false;
+  /** Its wall clock is off by so much. */
+  wallAheadMs = 0;
   /** Where it stands in the history of maps. */
   version = 0;
   /** When it last stood at its end. */
@@ -55,7 +57,7 @@ export class CellNode {
     const peers = { writer: (to: string) => this.#writer(to), arm: () => { this.#armed = true; } } as unknown as Peers;
     const clock = {
       now: () => this.cell.now,
-      wallTime: () => 1_700_000_000_000 + this.cell.now,
+      wallTime: () => this.wallMs,
       at: (at: number, callback: () => void) => {
         const timer = { at, callback };
         this.timers.push(timer);
@@ -69,6 +71,10 @@ export class CellNode {
       servingChanged: () => {},
       logBytes: 1 << 20,
     });
+  }
+
+  get wallMs(): number {
+    return 1_700_000_000_000 + this.cell.now + this.wallAheadMs;
   }
 
   get map(): ClusterMap {
@@ -138,14 +144,14 @@ export class Cell {
   #index = 0;
   #instances = 0;
 
-  constructor(names: readonly string[], copies: readonly string[], acks: Acks, seed = 1, options: { maxMemoryBytes?: number } = {}) {
+  constructor(names: readonly string[], copies: readonly string[], acks: Acks, seed = 1, options: { maxMemoryBytes?: number; eviction?: 'lru' | 'none' } = {}) {
     this.random = new Prng(seed);
     this.nodes = names.map((name) => new CellNode(this, name, `${name}-0`));
     for (const a of this.nodes) for (const b of this.nodes) if (a !== b) a.wires.set(b.name, { open: true, queue: [], writer: new FrameWriter(), splitter: new FrameSplitter() });
     for (const node of this.nodes) this.openSession(node.name);
     this.command({
       type: 'create-keyspace', name: 'k', copies: [copies],
-      options: { partitions: 1, replicas: copies.length, acks, engine: 'memory', maxMemoryBytes: options.maxMemoryBytes ?? 4 << 20, eviction: 'none', minInSync: 1 },
+      options: { partitions: 1, replicas: copies.length, acks, engine: 'memory', maxMemoryBytes: options.maxMemoryBytes ?? 4 << 20, eviction: options.eviction ?? 'none', minInSync: 1 },
     });
   }
 
@@ -327,7 +333,7 @@ export class Call {
     if (!node.alive || node.frozen || copy === undefined || !copy.serving || !node.hasRights()) return false;
     const ageMs = this.firstTriedAt < 0 ? 0 : Math.max(1, now - this.firstTriedAt);
     if (this.firstTriedAt < 0) this.firstTriedAt = now;
-    copy.execute(now, Math.floor((1_700_000_000_000 + now) / 1000), this.request, this.origin, this.id, ageMs, {
+    copy.execute(now, Math.floor(node.wallMs / 1000), this.request, this.origin, this.id, ageMs, {
       reply: (reply: StoreReply) => this.outcomes.push({ status: reply.status, value: reply.status === Status.hit ? decoder.decode(reply.value.subarray(reply.valueStart, reply.valueEnd)) : '', cas: reply.cas, counter: reply.counter }),
       moved: () => this.outcomes.push({ status: 'moved', value: '', cas: 0, counter: 0 }),
     });

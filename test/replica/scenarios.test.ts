@@ -130,6 +130,115 @@ describe('acknowledgement', () => {
   });
 });
 
+describe('acknowledgement by a majority', () => {
+  test('is not given on the word of a joiner that the map does not name yet', () => {
+    const cell = newCell(['n1', 'n2'], 'majority');
+    done(cell, Op.set, 'k', '1');
+    const old = primaryOf(cell);
+    const [other] = replicasOf(cell) as [CellNode];
+    cell.command({ type: 'place', moves: [{ keyspace: 'k', partition: 0, add: 'n3' }] });
+    followAll(cell);
+    flow(cell);
+    expect(cell.leaderInbox).toContainEqual(expect.objectContaining({ add: 'n3' }));
+    other.frozen = true;
+    const write = call(Op.set, 'k', '2');
+    write.try(old);
+    flow(cell, 50);
+    expect(cell.node('n3').copy()!.log.lastSeq).toBe(old.copy()!.log.lastSeq);
+    // The primary dies before its word about n3 is heard: of those who count, nobody else has the write.
+    expect(write.outcomes).toEqual([]);
+    cell.leaderInbox = [];
+    cell.kill(old.name);
+    expect(cell.settle()).toBe(true);
+    expect(primaryOf(cell)).toBe(other);
+    write.try(other);
+    expect(cell.settle()).toBe(true);
+    expect(done(cell, Op.get, 'k').done?.value).toBe('2');
+  });
+
+  test('needs a majority of those that will be in sync, too', () => {
+    const cell = newCell(['n1', 'n2', 'n3'], 'majority');
+    cell.command({ type: 'place', moves: [{ keyspace: 'k', partition: 0, add: 'n4' }] });
+    followAll(cell);
+    flow(cell);
+    const [a] = replicasOf(cell) as [CellNode];
+    for (const node of cell.nodes) if (node !== a && node !== primaryOf(cell)) node.frozen = true;
+    const write = call(Op.set, 'k', '2');
+    write.try(primaryOf(cell));
+    flow(cell, 50);
+    expect(write.outcomes).toEqual([]);
+    cell.node('n4').frozen = false;
+    flow(cell, 50);
+    expect(write.done?.status).toBe(Status.stored);
+  });
+});
+
+describe('what goes by itself', () => {
+  test('an entry that had to make room is missed only once every copy has let go of it', () => {
+    const cell = new Cell(['n1', 'n2', 'n3'], ['n1', 'n2', 'n3'], 'all', 7, { maxMemoryBytes: 1000, eviction: 'lru' });
+    expect(cell.settle()).toBe(true);
+    const old = primaryOf(cell);
+    const names = Array.from({ length: 30 }, (_, index) => `key${index}`);
+    for (const name of names) done(cell, Op.set, name, 'v');
+    const before = contents(old.copy()!.table).length;
+    const replicas = replicasOf(cell);
+    for (const replica of replicas) replica.frozen = true;
+    call(Op.set, 'other', 'v').try(old);
+    const held = contents(old.copy()!.table).map((line) => line.split('=')[0]);
+    expect(held.length).toBe(before);
+    const present = contents(replicas[0]!.copy()!.table).map((line) => line.split('=')[0] as string);
+    const evicted = present.find((name) => !held.includes(name)) as string;
+    const read = call(Op.get, evicted);
+    read.try(old);
+    expect(read.outcomes, 'the next primary would still have it').toEqual([]);
+    for (const replica of replicas) replica.frozen = false;
+    flow(cell);
+    expect(read.done?.status).toBe(Status.miss);
+    expect(contents(replicas[0]!.copy()!.table)).toEqual(contents(old.copy()!.table));
+  });
+
+  test('an entry that has expired goes from every copy at the primary\'s word', () => {
+    const cell = newCell();
+    const primary = primaryOf(cell);
+    const set = new Call(requestOf(Op.set, 'k', { value: 'v', expiresAt: Math.floor(primary.wallMs / 1000) + 2 }), nextId++);
+    set.try(primary);
+    expect(cell.settle()).toBe(true);
+    // However far ahead a copy's clock is.
+    const [ahead] = replicasOf(cell) as [CellNode];
+    ahead.wallAheadMs = 3_600_000;
+    flow(cell, 1000);
+    expect(ahead.copy()!.table.count).toBe(1);
+    flow(cell, 2500);
+    expect(cell.nodes.slice(0, 3).map((node) => node.copy()!.table.count)).toEqual([0, 0, 0]);
+  });
+
+  test('a primary without a lease takes nothing out: who took over may have prolonged its life', () => {
+    const cell = newCell();
+    const old = primaryOf(cell);
+    const [next, third] = replicasOf(cell) as [CellNode, CellNode];
+    const seconds = Math.floor(old.wallMs / 1000);
+    next.wallAheadMs = -5000;
+    const set = new Call(requestOf(Op.set, 'k', { value: 'v', expiresAt: seconds + 3 }), nextId++);
+    set.try(old);
+    expect(cell.settle()).toBe(true);
+    for (const other of [next, third]) for (const [from, to] of [[old, other], [other, old]] as const) cell.cut(from.name, to.name);
+    cell.closeSession(old.name, 'silent');
+    cell.closeSession(third.name, 'silent');
+    next.follow(cell.maps.length - 1);
+    flow(cell, 4000);
+    expect(old.copy()!.serving).toBe(true);
+    // By the clock of the new primary it is there for another four seconds.
+    const touch = new Call(requestOf(Op.touch, 'k'), nextId++);
+    expect(touch.try(next)).toBe(true);
+    expect(touch.done?.status).toBe(Status.touched);
+    cell.openSession(old.name);
+    expect(cell.settle()).toBe(true);
+    expect(cell.partition.inSync).toContain(old.name);
+    expect(contents(old.copy()!.table)).toEqual(contents(next.copy()!.table));
+    expect(old.copy()!.table.count).toBe(1);
+  });
+});
+
 describe('failover', () => {
   test('what was answered, and what was only under way on one copy, is there after the primary died', () => {
     const cell = newCell();

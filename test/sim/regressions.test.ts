@@ -130,6 +130,16 @@ describe('seeds that once failed', () => {
     expect((await runSeed({ seed })).findings).toEqual([]);
   });
 
+  // A primary that had lost its lease took out an expired entry that its successor then touched.
+  it('seed 4040024: pauses, clocks that jump and one-way cuts', async () => {
+    expect((await runSeed({ seed: 4040024, only: ['pause', 'wall-jump', 'one-way'] })).findings).toEqual([]);
+  });
+
+  // An order to forget a node was so long on its way that it met the node's next life.
+  it('seed 4010043: five nodes', async () => {
+    expect((await runSeed({ seed: 4010043, nodes: 5, severity: 'wild' })).findings).toEqual([]);
+  });
+
   it.each([38, 111, 120, 190, 215])('seed %i', async (seed) => {
     const result = await runSeed({ seed, safetySeconds: 10, extras: false });
     expect(result.findings).toEqual([]);

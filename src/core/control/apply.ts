@@ -72,7 +72,7 @@ function applyCommand(map: ClusterMap, command: Command): Outcome {
       node.draining = command.on;
       return done;
     }
-    case 'forget-node': return forgetNode(map, command.name);
+    case 'forget-node': return forgetNode(map, command.name, command.instance);
     case 'maintenance':
       map.maintenance = command.on;
       return done;
@@ -157,9 +157,10 @@ function openSession(map: ClusterMap, command: Extract<Command, { type: 'open-se
   return { ok: true, session };
 }
 
-function forgetNode(map: ClusterMap, name: string): Outcome {
+function forgetNode(map: ClusterMap, name: string, instance: string | undefined): Outcome {
   const node = map.nodes[name];
   if (node === undefined) return noSuchNode(name);
+  if (instance !== undefined && node.instance !== instance) return refused('STALE', `cannot forget the node '${name}': it has been started again since this was asked for; look at how it is now, and ask again if it is still to go`);
   if (node.live) return refused('NODE_LIVE', `cannot forget the node '${name}' while it is live: stop it first`);
   // Its memory will not come back under this name.
   closeSessions(map, new Map([[name, 'left' as const]]));

@@ -15,7 +15,8 @@ export type Command =
     }
   | { readonly type: 'close-sessions'; readonly sessions: readonly { readonly name: string; readonly session: number; readonly evidence: Evidence }[] }
   | { readonly type: 'drain'; readonly name: string; readonly on: boolean }
-  | { readonly type: 'forget-node'; readonly name: string }
+  /** `instance` is whom the operator means: an order that was long on its way must not meet the node's next life. */
+  | { readonly type: 'forget-node'; readonly name: string; readonly instance?: string }
   | { readonly type: 'maintenance'; readonly on: boolean }
   | { readonly type: 'create-keyspace'; readonly name: string; readonly options: KeyspaceOptions; readonly copies: readonly (readonly string[])[] }
   | { readonly type: 'in-sync'; readonly changes: readonly InSyncChange[] }

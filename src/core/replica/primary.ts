@@ -17,6 +17,17 @@ import { findOutcome, neverDone, notKnown } from './retries.ts';
 import { Settling } from './settling.ts';
 import type { ExecuteSink } from './sinks.ts';
 
+/** The entry that more than half of them have reached. */
+function majorityOf(held: number[]): number {
+  held.sort((a, b) => b - a);
+  return held[held.length >> 1] as number;
+}
+
+/** Nobody asked for what the primary does by itself. */
+const nobody: ExecuteSink = { reply: () => {}, moved: () => {} };
+const removed = new StoreReply();
+removed.status = Status.deleted;
+
 export class Primary {
   readonly #copy: Copy;
   readonly followers: Followers;
@@ -203,9 +214,14 @@ export class Primary {
     else sink.reply(reply);
   }
 
+  /** Too much waits for its copies already. */
+  #isOverloaded(): boolean {
+    const { log, commitSeq, options } = this.#copy;
+    return log.lastSeq > commitSeq && log.bytesAfter(commitSeq) > options.pendingBytesMax;
+  }
+
   #refusal(): Status | undefined {
-    const { log, commitSeq } = this.#copy;
-    if (log.lastSeq > commitSeq && log.bytesAfter(commitSeq) > this.#copy.options.pendingBytesMax) return Status.busy;
+    if (this.#isOverloaded()) return Status.busy;
     if (this.#copy.options.minInSync > 1) {
       let inSync = 1;
       for (const follower of this.followers.list) if (follower.inSync) inSync++;
@@ -234,25 +250,43 @@ export class Primary {
   }
 
   #makeRoom(now: number, request: StoreRequest): boolean {
-    const { table, log, options, epoch } = this.#copy;
+    const { table, log, options } = this.#copy;
     // Nearly always there is plenty: no need to look the key up for an exact answer.
     if (table.bytes + bytesNeededAtMost(request) <= table.budgetBytes) return true;
     const needed = bytesNeeded(table, request);
     if (needed === 0 || table.bytes + needed <= table.budgetBytes) return true;
     if (options.eviction === 'none' || needed > table.budgetBytes) return false;
-    // What the primary evicts, every copy deletes: the copies stay alike.
-    const effect = this.#effect;
     return evictionsFor(table, needed, (ref) => {
-      effect.kind = EffectKind.delete;
-      effect.flushFirst = false;
-      effect.key = table.memoryOf(ref);
-      effect.keyStart = table.keyStartOf(ref);
-      effect.keyEnd = effect.keyStart + table.keyLengthOf(ref);
-      effect.cas = log.lastSeq + 1;
-      log.append(now, epoch, 0, 0, Status.deleted, effect);
+      const hash = table.hashOf(ref);
+      this.#logDelete(now, ref);
       this.#written(now, log.lastSeq);
       this.#copy.evictions++;
+      // Until every copy has let go of it, a miss must wait: the next primary may still have the entry.
+      if (this.#copy.commitSeq < log.lastSeq) this.#pending.park(log.lastSeq, hash, true, removed, nobody);
     });
+  }
+
+  /** What the primary removes by itself, every copy deletes at the same place in the log: the copies stay alike. */
+  #logDelete(now: number, ref: number): void {
+    const { table, log, epoch } = this.#copy;
+    const effect = this.#effect;
+    effect.kind = EffectKind.delete;
+    effect.flushFirst = false;
+    effect.key = table.memoryOf(ref);
+    effect.keyStart = table.keyStartOf(ref);
+    effect.keyEnd = effect.keyStart + table.keyLengthOf(ref);
+    effect.cas = log.lastSeq + 1;
+    log.append(now, epoch, 0, 0, Status.deleted, effect);
+  }
+
+  /**
+   * Removes a bounded number of entries that have expired, here and, through the log, on every copy. The caller has made
+   * sure that this node's lease holds now.
+   */
+  expireSome(now: number, nowSeconds: number, limit: number): void {
+    const { table, log } = this.#copy;
+    if (!this.serving || this.fenced || this.#isOverloaded()) return;
+    if (table.expireSome(nowSeconds, limit, (ref) => this.#logDelete(now, ref)) > 0) this.#written(now, log.lastSeq);
   }
 
   #written(now: number, seq: number): void {
@@ -276,11 +310,15 @@ export class Primary {
     this.#pending.completeUpTo(commit);
   }
 
+  /** On a majority of the copies that are in sync by the map, and on one of those that will be once the promised ones are. */
   #majority(lastSeq: number): number {
-    const held = [lastSeq];
-    for (const follower of this.followers.list) if (follower.required) held.push(follower.ackSeq);
-    held.sort((a, b) => b - a);
-    return held[held.length >> 1] as number;
+    const inSync = [lastSeq];
+    const required = [lastSeq];
+    for (const follower of this.followers.list) {
+      if (follower.inSync) inSync.push(follower.ackSeq);
+      if (follower.required) required.push(follower.ackSeq);
+    }
+    return Math.min(majorityOf(inSync), majorityOf(required));
   }
 
   /** Called about every 50 ms: repeats what may have been lost, and reports copies that do not keep up. */
