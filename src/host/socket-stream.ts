@@ -3,6 +3,8 @@ import { assert } from '../base/assert.ts';
 import { messageOf } from '../base/errors.ts';
 import type { Address } from '../ports/address.ts';
 import type { CloseReason, Stream, StreamHandler } from '../ports/streams.ts';
+import { handleOf, whenTaken, writeError, writeTo } from './handle-writes.ts';
+import type { WriteHandle } from './handle-writes.ts';
 import { SlabPool, slabBytes } from './slabs.ts';
 import { systemCodeOf } from './socket-errors.ts';
 import { afterEndOfTurn } from './turn.ts';
@@ -37,11 +39,17 @@ export class SocketStream implements Stream {
   #socket: net.Socket | undefined;
   #handler: StreamHandler | undefined;
   #established: boolean;
+  /** Of an open connection without TLS: small writes go straight there. */
+  #handle: WriteHandle | undefined;
+  /** The turn's only write so far: it goes to a slab when there is another. */
+  #single: Uint8Array | undefined;
   #slab: Buffer | undefined;
   #slabUsed = 0;
   /** Written in this turn and not yet given to the socket, in order. Slabs among them are in `#slabsInFlight` too. */
   readonly #queue: Uint8Array[] = [];
   #queuedBytes = 0;
+  /** Given to the handle, and not taken by the kernel yet. */
+  #handleBytes = 0;
   readonly #slabsInFlight: (Buffer | undefined)[] = [];
   #dirty = false;
   #drainWanted = false;
@@ -62,6 +70,7 @@ export class SocketStream implements Stream {
   /** Takes the socket; `openEvent` is what it emits once it can carry data, none when it already can; `describe` words the failures it knows. */
   attach(socket: net.Socket, openEvent: 'connect' | 'secureConnect' | undefined, connectTimeoutMs: number, describe: (failure: unknown) => string | undefined = () => undefined): void {
     this.#socket = socket;
+    if (openEvent === undefined) this.#handle = handleOf(socket);
     this.#describe = describe;
     if (openEvent !== undefined) {
       this.#connectTimer = setTimeout(() => {
@@ -71,6 +80,7 @@ export class SocketStream implements Stream {
       socket.once(openEvent, () => {
         clearTimeout(this.#connectTimer);
         this.#established = true;
+        this.#handle = handleOf(socket);
         if (!this.#destroyed) this.#handler?.onOpen?.();
       });
     }
@@ -94,21 +104,26 @@ export class SocketStream implements Stream {
   write(bytes: Uint8Array): boolean {
     if (this.#destroyed || this.#endWanted || this.#closed) return true;
     const length = bytes.length;
-    if (length <= gatherMaxBytes) this.#gather(bytes, length);
-    else {
+    if (length > gatherMaxBytes) {
       this.#sealSlab();
       this.#queue.push(bytes);
       this.#slabsInFlight.push(undefined);
       this.#queuedBytes += length;
-    }
+    } else if (this.#isEmpty()) this.#single = bytes;
+    else this.#gather(bytes, length);
     this.#markDirty();
     if (this.bufferedBytes <= highWaterMarkBytes) return true;
     this.#drainWanted = true;
     return false;
   }
 
+  /** Nothing has been written in this turn yet. */
+  #isEmpty(): boolean {
+    return this.#single === undefined && this.#slab === undefined && this.#queue.length === 0;
+  }
+
   get bufferedBytes(): number {
-    return this.#slabUsed + this.#queuedBytes + (this.#socket?.writableLength ?? 0);
+    return (this.#single?.length ?? 0) + this.#slabUsed + this.#queuedBytes + this.#handleBytes + (this.#socket?.writableLength ?? 0);
   }
 
   pause(): void {
@@ -136,20 +151,44 @@ export class SocketStream implements Stream {
     this.#dirty = false;
     const socket = this.#socket;
     if (this.#destroyed || this.#closed || socket === undefined) return;
-    if (this.#queue.length === 0) this.#writeSlab(socket);
+    if (this.#queue.length === 0) this.#writePiece(socket);
     else this.#writeQueue(socket);
     if (this.#endWanted) socket.end();
   }
 
-  /** The usual case: all of the turn is in one slab. */
-  #writeSlab(socket: net.Socket): void {
+  /** The usual case: all of the turn is one piece. */
+  #writePiece(socket: net.Socket): void {
     const slab = this.#slab;
-    if (slab === undefined) return;
-    const bytes = slab.subarray(0, this.#slabUsed);
-    this.#slabsInFlight.push(slab);
+    const bytes = this.#single ?? slab?.subarray(0, this.#slabUsed);
+    if (bytes === undefined) return;
+    this.#single = undefined;
     this.#slab = undefined;
     this.#slabUsed = 0;
-    socket.write(bytes, this.#onWritten);
+    // What the socket itself still holds goes first; and it tells when there is room again.
+    if (this.#handle === undefined || this.#drainWanted || socket.writableLength > 0) {
+      this.#slabsInFlight.push(slab);
+      socket.write(bytes, this.#onWritten);
+      return;
+    }
+    const result = writeTo(this.#handle, bytes);
+    if (result < 0) socket.destroy(writeError(result));
+    else if (result > 0) this.#awaitTaken(bytes.length, slab);
+    else if (slab !== undefined) slabs.give(slab);
+  }
+
+  #awaitTaken(length: number, slab: Buffer | undefined): void {
+    this.#handleBytes += length;
+    whenTaken((status) => this.#onTaken(status, length, slab));
+  }
+
+  #onTaken(status: number, length: number, slab: Buffer | undefined): void {
+    this.#handleBytes -= length;
+    if (status < 0) {
+      this.#socket?.destroy(writeError(status));
+      return;
+    }
+    if (slab !== undefined) slabs.give(slab);
+    this.#drain();
   }
 
   #writeQueue(socket: net.Socket): void {
@@ -167,19 +206,37 @@ export class SocketStream implements Stream {
     // After a failure the kernel may still hold the bytes: the slab is left to the collector.
     if (error) return;
     if (slab !== undefined) slabs.give(slab);
+    this.#drain();
+  };
+
+  #drain(): void {
     if (!this.#drainWanted || this.#destroyed || this.bufferedBytes > 0) return;
     this.#drainWanted = false;
     this.#handler?.onDrain?.();
-  };
+  }
 
   #gather(bytes: Uint8Array, length: number): void {
+    this.#moveSingle();
     if (this.#slab !== undefined && this.#slabUsed + length > slabBytes) this.#sealSlab();
+    this.#append(bytes, length);
+  }
+
+  #append(bytes: Uint8Array, length: number): void {
     this.#slab ??= slabs.take();
     this.#slab.set(bytes, this.#slabUsed);
     this.#slabUsed += length;
   }
 
+  /** It was not the only one. */
+  #moveSingle(): void {
+    const single = this.#single;
+    if (single === undefined) return;
+    this.#single = undefined;
+    this.#append(single, single.length);
+  }
+
   #sealSlab(): void {
+    this.#moveSingle();
     const slab = this.#slab;
     if (slab === undefined) return;
     this.#queue.push(this.#slabUsed === slabBytes ? slab : slab.subarray(0, this.#slabUsed));
@@ -209,6 +266,7 @@ export class SocketStream implements Stream {
     this.#closed = true;
     clearTimeout(this.#connectTimer);
     const [reason, detail] = this.#reason();
+    this.#single = undefined;
     this.#slab = undefined;
     this.#slabUsed = 0;
     this.#queue.length = 0;

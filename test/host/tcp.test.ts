@@ -1,6 +1,7 @@
 import { spawn, spawnSync } from 'node:child_process';
 import net from 'node:net';
 import { expect, it } from 'vitest';
+import { handleOf } from '../../src/host/handle-writes.ts';
 import { TcpStreams } from '../../src/host/tcp.ts';
 import { UdpDatagrams } from '../../src/host/udp.ts';
 import { Recorder, hostWorld } from '../ports/worlds.ts';
@@ -128,4 +129,33 @@ it('gives everything written in one turn to the kernel at once', async () => {
   expect(reads).toEqual([10_000]);
   stream.destroy();
   server.close();
+});
+
+it('says reset, once, when a write of a few bytes is what brings it out', async () => {
+  const { server, port } = await rawServer((socket) => socket.once('data', () => socket.resetAndDestroy()));
+  for (const pauses of [true, false]) {
+    const client = new Recorder();
+    const stream = streams.connect({ host: '127.0.0.1', port });
+    stream.setHandler(client);
+    await world.until(() => client.opened);
+    // What is not read cannot tell: only the kernel's answer to a write does.
+    if (pauses) stream.pause();
+    for (let i = 0; i < 400 && client.closed === undefined; i++) {
+      stream.write(Buffer.from('x'));
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    await world.until(() => client.closed !== undefined);
+    expect(client.events).toEqual(['open', 'close reset']);
+    expect(stream.write(Buffer.from('late'))).toBe(true);
+  }
+  server.close();
+});
+
+it('has a handle to write to with the versions of Node that are known', async () => {
+  const listener = await streams.listen({ host: '127.0.0.1', port: 0 }, (each) => each.setHandler(new Recorder()));
+  const socket = net.connect(listener.address.port, '127.0.0.1');
+  await new Promise((resolve) => socket.once('connect', resolve));
+  expect(handleOf(socket) !== undefined).toBe(/^v2[0-4]\./.test(process.version));
+  socket.destroy();
+  await listener.close();
 });

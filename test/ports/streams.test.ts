@@ -185,6 +185,55 @@ describe.each(worlds)('Streams of %s', (_name, make) => {
     a.destroy();
   });
 
+  it('keeps the order of small writes of a turn each, and pushes back, when the peer does not read', async () => {
+    const { a, b, client, server } = await pair();
+    b.pause();
+    await world.pass(5);
+    const parts: Buffer[] = [];
+    for (let full = false, i = 0; i < 4000 && !full; i++) {
+      // Larger ones in between, and two in one turn, take other ways than a turn's only small one.
+      const part = Buffer.alloc(i % 5 === 4 ? 20_000 : 5000 + (i % 13), i);
+      parts.push(part);
+      full = !a.write(part);
+      if (i % 7 !== 0) await world.pass(1);
+    }
+    const all = Buffer.concat(parts);
+    expect(a.bufferedBytes).toBeGreaterThan(0);
+    expect(client.drained).toBe(0);
+    b.resume();
+    await world.until(() => server.bytes.length === all.length && client.drained === 1);
+    expect(server.bytes.equals(all)).toBe(true);
+    expect(a.bufferedBytes).toBe(0);
+    a.write(Buffer.from('last'));
+    a.end();
+    await world.until(() => client.closed !== undefined && server.closed !== undefined);
+    expect(server.text.slice(-4)).toBe('last');
+    expect([client.closed, server.closed]).toEqual(['local', 'end']);
+  });
+
+  it('ends in order behind small writes that the peer has not taken, and drops them when destroyed', async () => {
+    for (const destroys of [false, true]) {
+      const { a, b, client, server } = await pair();
+      b.pause();
+      await world.pass(5);
+      let total = 0;
+      for (let full = false; !full && total < 20 << 20; total += 5000) {
+        full = !a.write(Buffer.alloc(5000, 5));
+        await world.pass(1);
+      }
+      expect(a.bufferedBytes).toBeGreaterThan(0);
+      if (destroys) a.destroy();
+      else a.end();
+      await world.pass(5);
+      b.resume();
+      await world.until(() => client.closed !== undefined && server.closed !== undefined);
+      expect(client.closed).toBe('local');
+      expect(client.drained).toBe(destroys ? 0 : 1);
+      if (destroys) expect(server.bytes.length).toBeLessThan(total);
+      else expect(server.bytes.length).toBe(total);
+    }
+  });
+
   it('delivers nothing while paused and everything after resume', async () => {
     const { a, b, server } = await pair();
     b.pause();
