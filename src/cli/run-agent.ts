@@ -62,7 +62,11 @@ export function loadConfig(given: AgentArguments): AgentConfig {
 
 /** Paths in files count from the first of them. */
 function baseOf({ configPaths: [first] }: AgentArguments): string {
-  if (first === undefined) return process.cwd();
+  try {
+    if (first === undefined) return process.cwd();
+  } catch (error) {
+    throw new TroupeError('FILE_UNREADABLE', `cannot tell the working directory: ${messageOf(error)}; it may have been removed: start in another one`, {}, error);
+  }
   return isDirectory(first) ? resolve(first) : dirname(resolve(first));
 }
 
@@ -185,6 +189,7 @@ function dieOfUncaught(log: HostLog): void {
   process.on('unhandledRejection', die);
   // Whoever read our output has gone: that is no reason to stop.
   process.stdout.on('error', () => {});
+  process.stderr.on('error', () => {});
 }
 
 /** Says which flag an address that could not be had comes from. */

@@ -1,5 +1,6 @@
 import { createRequire } from 'node:module';
 import { pino } from 'pino';
+import { LogSink } from './log-sink.ts';
 import type { Log, LogLevel, LogLine, LogTail } from '../ports/log.ts';
 import { logLevels } from '../ports/log.ts';
 
@@ -34,11 +35,12 @@ export function createLog(options: LogOptions = {}): HostLog {
 }
 
 function destination(pretty: boolean): pino.DestinationStream {
-  // Synchronous, so that the last words of a crash are not lost.
-  if (!pretty) return pino.destination({ fd: 2, sync: true });
+  const sink = new LogSink();
+  if (!pretty) return sink;
   // Loaded only where someone reads along: it costs 20 ms of start.
-  const load = createRequire(import.meta.url)('pino-pretty') as (options: object) => pino.DestinationStream;
-  return load({ destination: 2, sync: true, colorize: true, ignore: 'pid,hostname', translateTime: 'SYS:HH:MM:ss.l' });
+  const { prettyFactory } = createRequire(import.meta.url)('pino-pretty') as { prettyFactory: (options: object) => (line: string) => string };
+  const forPeople = prettyFactory({ colorize: true, ignore: 'pid,hostname', translateTime: 'SYS:HH:MM:ss.l' });
+  return { write: (line) => sink.write(forPeople(line)) };
 }
 
 class Tail implements LogTail {

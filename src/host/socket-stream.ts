@@ -277,8 +277,18 @@ export class SocketStream implements Stream {
   #reason(): [CloseReason, string | undefined] {
     if (this.#destroyed) return ['local', undefined];
     if (this.#timedOut) return ['timeout', 'no answer to connect'];
-    if (this.#failure !== undefined) return [reasonOf(this.#failure, this.#established), this.#describe?.(this.#failure) ?? messageOf(this.#failure)];
+    if (this.#failure !== undefined) return [reasonOf(this.#failure, this.#established), this.#describe?.(this.#failure) ?? nameFailure(this.#failure) ?? messageOf(this.#failure)];
     return [this.#endedByPeerFirst ? 'end' : 'local', undefined];
+  }
+}
+
+/** What the resolver says of a host name, in words. */
+function nameFailure(failure: unknown): string | undefined {
+  const { hostname: name = '' } = failure as { hostname?: string };
+  switch (systemCodeOf(failure)) {
+    case 'ENOTFOUND': return `there is no host of the name '${name}'`;
+    case 'EAI_AGAIN': return `the name '${name}' could not be looked up: the name server does not answer`;
+    default: return undefined;
   }
 }
 

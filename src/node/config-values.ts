@@ -36,7 +36,7 @@ export function addressValue(rule: AddressRule): z.ZodType<Address, string> {
     try {
       const address = parseAddress(text, rule.defaultPort);
       if (address.host === 'localhost') return { host: '127.0.0.1', port: address.port };
-      if (rule.name !== true && !isIp(address.host)) return refuse(context, `'${text}' is no address to listen on: write an IP address and a port, for example 127.0.0.1:${rule.defaultPort ?? 7946}`);
+      if (rule.name !== true && !isIp(address.host)) return refuse(context, `'${text}' has no IP address: write one and a port, for example 127.0.0.1:${rule.defaultPort === 0 ? 7946 : (rule.defaultPort ?? 7946)}; names are only looked up for addresses to connect to`);
       if (rule.name === true && !isIp(address.host) && !hostPattern.test(address.host)) return refuse(context, `'${text}' is no address: write HOST:PORT with an IP address or a host name, for example 127.0.0.1:${rule.defaultPort ?? 7946}`);
       return address;
     } catch (error) {
@@ -85,7 +85,7 @@ export function milliseconds(minimum: number): z.ZodType<number, number> {
 }
 
 export function oneOf<const T extends string>(...values: readonly [T, ...T[]]): z.ZodEnum<{ [K in T]: K }> {
-  return z.enum(values).describe(`${values.slice(0, -1).join(', ')} or ${values.at(-1)}`) as z.ZodEnum<{ [K in T]: K }>;
+  return z.enum(values).describe(values.length === 1 ? values[0] : `${values.slice(0, -1).join(', ')} or ${values.at(-1)}`) as z.ZodEnum<{ [K in T]: K }>;
 }
 
 export const text: z.ZodType<string, string> = z.string().describe('text');

@@ -218,6 +218,8 @@ function contradictions(config: ConfigFile, defaultName: string): ConfigProblem[
   for (const [name, keyspace] of Object.entries(config.keyspaces ?? {})) {
     const replicas = keyspace.replicas ?? keyspaceDefaults.replicas;
     if ((keyspace.minInSync ?? 1) > replicas) add(['keyspaces', name, 'minInSync'], `is ${keyspace.minInSync}, but there are only ${replicas} replicas: no write could ever succeed`);
+    const { maxMemory = keyspaceDefaults.maxMemoryBytes, partitions = keyspaceDefaults.partitions } = keyspace;
+    if (maxMemory < partitions * partitionMemoryMin) add(['keyspaces', name, 'maxMemory'], `is ${maxMemory} bytes, of which each of ${partitions} partitions may use its share: at least ${partitionMemoryMin} for each are needed, ${partitions * partitionMemoryMin} together, and much more for large values`);
   }
   const keyspaceNames = Object.keys(config.keyspaces ?? { default: true });
   const served = config.memcached === undefined ? undefined : (config.memcached.keyspace ?? 'default');
@@ -257,6 +259,9 @@ function contradictions(config: ConfigFile, defaultName: string): ConfigProblem[
 export function isLoopback(host: string): boolean {
   return host === '::1' || host === 'localhost' || /^127\.\d+\.\d+\.\d+$/.test(host);
 }
+
+/** Bytes: a few small entries. */
+const partitionMemoryMin = 4096;
 
 export const keyspaceDefaults: KeyspaceOptions = { partitions: 64, replicas: 3, acks: 'all', engine: 'memory', maxMemoryBytes: 2 ** 30, eviction: 'none', minInSync: 1 };
 

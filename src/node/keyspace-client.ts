@@ -109,7 +109,7 @@ function failure(reply: StoreReply, keyspace: string, key: string): TroupeError 
   switch (reply.status) {
     case Status.nonNumeric: return say('NOT_A_NUMBER', 'cannot count: the value is no decimal number below 2^64');
     case Status.tooLarge: return say('TOO_LARGE', 'the value would get too large');
-    case Status.outOfMemory: return say('OUT_OF_MEMORY', 'the keyspace is full and may not evict');
+    case Status.outOfMemory: return say('OUT_OF_MEMORY', 'there is no room for it in its partition: raise maxMemory (which the partitions share evenly), allow eviction: lru, or delete entries');
     case Status.busy: return say('BUSY', 'refused, nothing was done: too much is waiting');
     case Status.unavailable: return say('UNAVAILABLE', 'refused, nothing was done');
     case Status.timeout: return say('TIMEOUT', 'no answer in time');

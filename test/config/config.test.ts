@@ -109,8 +109,11 @@ describe('readConfig()', () => {
     expect(problemsOf('keyspaces: { default: { maxMemory: 1GiBi } }')).toEqual(["troupe.yaml: keyspaces.default.maxMemory: '1GiBi' is no size: write bytes, or a number with B, KiB, MiB, GiB, KB, MB or GB, for example 512MiB"]);
     expect(problemsOf('discovery: { home: { strategy: static, hosts: [1.2.3.4, 5] } }')).toEqual(['troupe.yaml: discovery.home.hosts[1]: expected an address HOST:PORT, found the number 5']);
     expect(problemsOf('tags: { build: 7 }')).toEqual(['troupe.yaml: tags.build: expected text (put it in quotes), found the number 7']);
-    expect(problemsOf('gossip: { bind: example.org:7946 }')).toEqual(["troupe.yaml: gossip.bind: 'example.org:7946' is no address to listen on: write an IP address and a port, for example 127.0.0.1:7946"]);
-    expect(problemsOf('gossip: { bind: "a:b:nowhere" }')[0]).toContain('is no address to listen on');
+    expect(problemsOf('gossip: { bind: example.org:7946 }')).toEqual(["troupe.yaml: gossip.bind: 'example.org:7946' has no IP address: write one and a port, for example 127.0.0.1:7946; names are only looked up for addresses to connect to"]);
+    expect(problemsOf('gossip: { bind: "a:b:nowhere" }')[0]).toContain('has no IP address');
+    expect(problemsOf('gossip: { advertise: example.org }')[0]).toMatch(/has no IP address: write one and a port, for example 127\.0\.0\.1:7946;/);
+    expect(problemsOf('keyspaces: { default: { engine: disk } }')).toEqual(["troupe.yaml: keyspaces.default.engine: expected memory, found 'disk'"]);
+    expect(problemsOf('keyspaces: { default: { maxMemory: 10000 }, small: { partitions: 2, maxMemory: 8KiB } }')).toEqual([expect.stringContaining('keyspaces.default.maxMemory: is 10000 bytes')]);
     expect(problemsOf('gossip: { encrypt: c2hvcnQ= }')).toEqual(['troupe.yaml: gossip.encrypt: the key has 5 bytes; it must have 16, 24 or 32: make one with `troupe keygen`']);
     expect(problemsOf('apps: { a: { nodes: [[x, 5]], module: y } }')).toEqual(['troupe.yaml: apps.a.nodes[0][1]: expected a name, found the number 5']);
   });
