@@ -4,6 +4,7 @@
  */
 import { Copy } from '../core/replica/copy.ts';
 import type { CopySink } from '../core/replica/sinks.ts';
+import { tickEveryMs } from '../core/replica/followers.ts';
 import type { FollowerSpec } from '../core/replica/followers.ts';
 import type { InSyncChange } from '../core/control/commands.ts';
 import type { ClusterMap, KeyspaceEntry, PartitionEntry } from '../core/control/map.ts';
@@ -21,7 +22,6 @@ import { readRequest, writeMoved, writeReply } from './request-frames.ts';
 import type { RequestHead } from './request-frames.ts';
 
 export const maxValueBytes: number = 1 << 20;
-const tickMs = 50;
 const snapshotsAtOnce = 4;
 /** Entries that may be moved per tick to give thinly used memory back. */
 const tidyPerTick = 64;
@@ -327,7 +327,7 @@ export class StoreHost implements CopySink {
 
   /** Where there is nothing to look after, nothing wakes. */
   #arm(): void {
-    if (!this.#closed) this.#timer ??= this.#clock.at(this.#clock.now() + tickMs, () => this.#tick());
+    if (!this.#closed) this.#timer ??= this.#clock.at(this.#clock.now() + tickEveryMs, () => this.#tick());
   }
 
   #tick(): void {

@@ -95,6 +95,28 @@ describe('acknowledgement', () => {
     expect(write.done?.status).toBe(Status.stored);
   });
 
+  test('a primary that stood still does not count its own sleep against its copies, whose answers wait in its sockets', () => {
+    const cell = newCell();
+    const [a] = replicasOf(cell) as [CellNode];
+    const primary = primaryOf(cell);
+    flow(cell, 1000);
+    const write = call(Op.set, 'k', '1');
+    write.try(primary);
+    primary.endTurn();
+    primary.frozen = true;
+    flow(cell, 600);
+    primary.frozen = false;
+    cell.pass(1); // what is due comes before what has arrived
+    expect(cell.leaderInbox).toEqual([]);
+    flow(cell, 50);
+    expect(write.done?.status).toBe(Status.stored);
+    // One that does not answer is still given up after as long as ever.
+    a.frozen = true;
+    call(Op.set, 'k', '2').try(primary);
+    flow(cell, 600);
+    expect(cell.leaderInbox).toContainEqual(expect.objectContaining({ remove: a.name }));
+  });
+
   test('an addition that was asked for before a removal comes too late after it', () => {
     const cell = newCell();
     const { epoch } = cell.partition;

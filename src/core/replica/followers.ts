@@ -9,6 +9,8 @@ import { beginFrame, ReplicaFrame } from './messages.ts';
 import type { Position } from './messages.ts';
 import { beginSnapshot, sendChunks, sendCommit, sendEntries } from './sending.ts';
 
+/** How often `tick` is to be called. */
+export const tickEveryMs = 50;
 export const probeEveryMs = 50;
 /** Acknowledgements may be lost with the connection that carried them: a copy that owes one for this long is asked where it is. */
 const askAfterMs = 150;
@@ -28,6 +30,7 @@ export class Followers {
   readonly #byName = new Map<string, Follower>();
   /** All of them; a list, since every write goes through it. */
   list: readonly Follower[] = [];
+  #tickedAt = Infinity;
 
   constructor(copy: Copy) {
     this.#copy = copy;
@@ -166,9 +169,10 @@ export class Followers {
     log.trim(options.logBytes, keepAfter, now - options.logKeepMs);
   }
 
-  /** Called about every 50 ms: repeats what may have been lost, and reports copies that do not keep up. */
+  /** Called about every `tickEveryMs`: repeats what may have been lost, and reports copies that do not keep up. */
   tick(now: number, serving: boolean): void {
     const { sink, log } = this.#copy;
+    this.#forgiveOwnPause(now);
     for (const follower of this.list) {
       if (follower.mode === 'probing' && now - follower.lastProbeAt >= probeEveryMs) this.probe(now, follower);
       if (follower.mode === 'waiting' || follower.mode === 'snapshot' || follower.hasTail) sink.dirty(this.#copy);
@@ -179,6 +183,14 @@ export class Followers {
         if (writer !== undefined) sendCommit(this.#copy, follower, writer);
       }
     }
+  }
+
+  /** If this process itself stood still, answers may be waiting in its sockets: the time that it slept must not count against the others. */
+  #forgiveOwnPause(now: number): void {
+    const pause = now - this.#tickedAt - tickEveryMs;
+    this.#tickedAt = now;
+    if (pause <= tickEveryMs / 2) return;
+    for (const follower of this.list) follower.lastProgressAt = Math.min(now, follower.lastProgressAt + pause);
   }
 
   /** It owes an answer: asks again, and gives it up when that has gone on for too long. */

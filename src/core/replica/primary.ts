@@ -321,7 +321,7 @@ export class Primary {
     return Math.min(majorityOf(inSync), majorityOf(required));
   }
 
-  /** Called about every 50 ms: repeats what may have been lost, and reports copies that do not keep up. */
+  /** Called about every `tickEveryMs`: repeats what may have been lost, and reports copies that do not keep up. */
   tick(now: number): void {
     if (!this.serving) this.#settle(now);
     else this.#settling.report();
