@@ -2,6 +2,7 @@
 import { messageOf } from '../base/errors.ts';
 import { chooseNode } from '../core/control/apps.ts';
 import { isActive } from '../core/control/map.ts';
+import type { ClusterMap } from '../core/control/map.ts';
 import type { MemcachedServer } from '../frontends/memcached/server.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Log } from '../ports/log.ts';
@@ -19,6 +20,8 @@ import type { SessionClient } from './session-client.ts';
 import type { StoreHost } from './store-host.ts';
 
 const leaveTimeoutMs = 10_000;
+/** The same while nobody else has all of some partition: whoever is to have it may have to be filled first. */
+const lastCopyTimeoutMs = 60_000;
 const drainLookMs = 20;
 
 /** What is undefined has not been opened yet: a node may have to stop while it starts. */
@@ -75,13 +78,16 @@ export class Stopping {
   async leave(): Promise<void> {
     if (this.hasBegun) return await this.close();
     const { clock, session, log } = this.#parts;
-    const deadline = clock.now() + leaveTimeoutMs;
+    const begun = clock.now();
+    const mayWait = (): boolean => clock.now() < begun + (this.#soleCopies() > 0 ? lastCopyTimeoutMs : leaveTimeoutMs);
     try {
       if (this.#hasHeirs() && session?.isCurrent === true) {
         await this.#parts.commands?.submit({ type: 'drain', name: this.#parts.self, on: true });
-        while (!this.#isDrained() && clock.now() < deadline && !this.hasBegun) await new Promise<void>((resolve) => void clock.at(clock.now() + drainLookMs, resolve));
+        while (!this.#isDrained() && mayWait() && !this.hasBegun) await new Promise<void>((resolve) => void clock.at(clock.now() + drainLookMs, resolve));
       }
       if (this.hasBegun) return;
+      const partitions = this.#soleCopies();
+      if (partitions > 0) log.warn('leaving with the only complete copy of some partitions: what they hold is gone', { partitions });
       session?.pause();
       await this.#parts.apps?.close();
       // Whoever hears that this node has left gives its parts away at once: from here on nothing is acted upon.
@@ -99,6 +105,17 @@ export class Stopping {
     return map !== undefined && Object.values(map.nodes).some((node) => node.name !== this.#parts.self && isActive(map, node.name));
   }
 
+  /** Partitions that nobody else has all of, although another node could; 0 during maintenance, when nothing is moved. */
+  #soleCopies(): number {
+    const { self, consensus } = this.#parts;
+    if (consensus === undefined || consensus.map.maintenance || !this.#otherStorage(consensus.map)) return 0;
+    return Object.values(consensus.map.keyspaces).reduce((sum, keyspace) => sum + keyspace.partitions.filter((partition) => partition.inSync.length === 1 && partition.inSync[0] === self).length, 0);
+  }
+
+  #otherStorage(map: ClusterMap): boolean {
+    return Object.values(map.nodes).some((node) => node.name !== this.#parts.self && node.storage && isActive(map, node.name));
+  }
+
   /** Nothing is left here that another node could take. */
   #isDrained(): boolean {
     const { self, consensus } = this.#parts;
@@ -109,7 +126,7 @@ export class Stopping {
     const votes = consensus.raft.configuration.voters.includes(consensus.raft.id) && others.some((node) => node.eligible);
     // During maintenance nothing else is moved.
     if (map.maintenance) return !votes;
-    const holdsPrimary = others.some((node) => node.storage) && Object.values(map.keyspaces).some((keyspace) => keyspace.partitions.some((partition) => partition.primary === self));
+    const holdsPrimary = this.#otherStorage(map) && Object.values(map.keyspaces).some((keyspace) => keyspace.partitions.some((partition) => partition.primary === self));
     const holdsApp = Object.values(map.apps).some((app) => app.node === self && (app.phase === 'stopping' || chooseNode(map, app, self) !== undefined));
     return !votes && !holdsPrimary && !holdsApp;
   }

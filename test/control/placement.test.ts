@@ -115,6 +115,27 @@ describe('what the leader decides about partitions', () => {
     for (const name of ['a', 'b', 'c', 'd']) expect(primaries.filter((primary) => primary === name).length).toBeGreaterThan(10);
   });
 
+  test('nodes that leave one right after the other lose nothing: nobody waits for the absent where only one that leaves has everything', () => {
+    const control = cluster(['a', 'b', 'c', 'd', 'e']);
+    fill(control);
+    for (const name of ['a', 'd', 'c', 'b']) {
+      control.apply({ type: 'drain', name, on: true });
+      fill(control);
+      expect(control.map.keyspaces['k']!.partitions.filter((entry) => entry.primary === name), `primaries left on ${name}`).toEqual([]);
+      control.down(name, 'left');
+    }
+    expect(control.map.keyspaces['k']!.partitions.map((entry) => [entry.lost, entry.primary, entry.inSync])).toEqual(Array.from({ length: 16 }, () => [false, 'e', ['e']]));
+  });
+
+  test('a short absence moves nothing, also beside a node that is drained while others have everything', () => {
+    const control = cluster(['a', 'b', 'c', 'd']);
+    fill(control);
+    control.down('a', 'left');
+    const before = control.map.keyspaces['k']!.partitions.map((entry) => [...entry.copies]);
+    fill(control);
+    expect(control.map.keyspaces['k']!.partitions.map((entry) => entry.copies)).toEqual(before);
+  });
+
   test('a draining node gives every primary away, and its copies once others are filled', () => {
     const control = cluster(['a', 'b', 'c', 'd']);
     fill(control);

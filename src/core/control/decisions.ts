@@ -200,11 +200,16 @@ export class Decisions {
     const active = nodes.filter((node) => node.live);
     if (active.length === 0) return [];
     const desired = this.#desired(keyspace, nodes);
+    let withoutTheAbsent: readonly (readonly string[])[] | undefined;
     const moves: PlacementMove[] = [];
     const transfers: { keyspace: string; partition: number; epoch: number; to: string }[] = [];
     const room = transfersAtOnce - keyspace.partitions.filter((partition) => partition.former !== undefined).length;
     keyspace.partitions.forEach((partition, index) => {
-      const wanted = desired[index] ?? [];
+      let wanted = desired[index] ?? [];
+      if (this.#isStranded(map, partition, wanted)) {
+        withoutTheAbsent ??= desiredPlacement(keyspace.name, keyspace.options.partitions, keyspace.options.replicas, active);
+        wanted = withoutTheAbsent[index] ?? [];
+      }
       for (const name of wanted) if (!partition.copies.includes(name)) moves.push({ keyspace: keyspace.name, partition: index, add: name });
       if (partition.primary === undefined || partition.former !== undefined) return;
       const to = this.#betterPrimary(map, wanted, partition);
@@ -225,6 +230,11 @@ export class Decisions {
     if (moves.length > 0) commands.push({ type: 'place', moves });
     if (transfers.length > 0 && room > 0) commands.push({ type: 'transfer-primary', transfers: transfers.slice(0, room) });
     return commands;
+  }
+
+  /** Whoever has everything is about to go, and those that should have it are not there: nobody waits for them to return. */
+  #isStranded(map: ClusterMap, partition: PartitionEntry, wanted: readonly string[]): boolean {
+    return partition.inSync.length > 0 && !partition.inSync.some((name) => isActive(map, name)) && !wanted.some((name) => isActive(map, name));
   }
 
   /** Computed anew only when the nodes change. */
