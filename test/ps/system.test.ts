@@ -50,7 +50,7 @@ test('tells what a process has started, and that one stands still', async () => 
   try {
     expect(hostSystem.children(process.pid)).toContain(pid);
     await until(() => hostSystem.children(pid).map((each) => hostSystem.process(each)?.command).join() === 'sleep 1000,sleep 1001', 'the children are not told of');
-    expect(hostSystem.process(pid)?.state).toBe('sleeping');
+    await until(() => hostSystem.process(pid)?.state === 'sleeping', 'a process that waits is not told of as sleeping');
     process.kill(pid, 'SIGSTOP');
     await until(() => hostSystem.process(pid)?.state === 'stopped', 'a stopped process is not told of');
   } finally {

@@ -94,16 +94,13 @@ const script: readonly Step[] = [
   ['unknown command', 1, (c) => c.send('nonsense', 30)],
 ];
 
-/** Whether the answer to `event` or the event itself comes first is chance, in a busy agent of Serf: here the answer does. */
-function replyFirst(name: string, values: readonly unknown[], hex: string): string {
-  const { Seq } = values.find((value) => (value as { Seq?: number }).Seq !== undefined && (value as { Seq: number }).Seq !== 9) as { Seq: number };
-  const reply = `82a54572726f72a0a3536571${Seq.toString(16).padStart(2, '0')}`;
-  const [before, after] = hex.split(reply);
-  return `${name}: ${JSON.stringify(values.filter((value) => (value as { Seq?: number }).Seq !== Seq))} ${reply} ${before}${after}`;
+interface Heard {
+  readonly values: readonly unknown[];
+  readonly hex: string;
 }
 
 /** Serf 0.9 sends responses from nobody after a query's time-out, as many as chance will have, until it notices that the query is over. */
-function withoutNobody(name: string, values: readonly unknown[], hex: string): string {
+function withoutNobody({ values, hex }: Heard): Heard {
   const kept: unknown[] = [];
   let bytes = hex;
   for (const value of values) {
@@ -114,7 +111,14 @@ function withoutNobody(name: string, values: readonly unknown[], hex: string): s
     kept.pop(); // its header
     bytes = bytes.replace(/82a54572726f72a0a3536571..83a446726f6da0a75061796c6f6164c0a454797065a8726573706f6e7365/, '');
   }
-  return `${name}: ${JSON.stringify(kept)} ${bytes}`;
+  return { values: kept, hex: bytes };
+}
+
+/** Whether the answer to `event` and `query` or what the stream tells of them comes first is chance, in a busy agent of Serf: here the answer does. */
+function replyFirst({ values, hex }: Heard): Heard {
+  const at = values.findIndex((value) => ![undefined, 9].includes((value as { Seq?: number }).Seq));
+  const reply = `82a54572726f72a0a3536571${(values[at] as { Seq: number }).Seq.toString(16).padStart(2, '0')}`;
+  return { values: [values[at], ...values.toSpliced(at, 1)], hex: `${reply} ${hex.replace(reply, '')}` };
 }
 
 async function play(rpc: Address, steps: readonly Step[]): Promise<string[]> {
@@ -127,16 +131,16 @@ async function play(rpc: Address, steps: readonly Step[]): Promise<string[]> {
     await client.count(values);
     if (name.startsWith('query')) await poll(() => expect(JSON.stringify(client.values)).toContain('"done"'));
     if (name === withAcks) {
-      const records = (client.values as { Type?: string; From?: string }[]).filter((value) => value.Type !== undefined && (value.From !== '' || value.Type === 'done'));
+      // Acknowledgements and responses wait in two channels of Serf's, and chance decides from which of them it tells first.
+      const order = ['ack', 'response', 'done'];
+      const records = (client.values as { Type?: string; From?: string }[]).filter((value) => value.Type !== undefined && (value.From !== '' || value.Type === 'done'))
+        .toSorted((a, b) => order.indexOf(a.Type as string) - order.indexOf(b.Type as string));
       heard.push(`${name}: ${JSON.stringify(records)}`);
       continue;
     }
-    if (name.startsWith('query')) {
-      heard.push(withoutNobody(name, client.values, Buffer.concat(client.bytes).toString('hex')));
-      continue;
-    }
-    const hex = Buffer.concat(client.bytes).toString('hex');
-    heard.push(name.startsWith('user event') ? replyFirst(name, client.values, hex) : `${name}: ${JSON.stringify(client.values)} ${hex}`);
+    const raw = { values: client.values, hex: Buffer.concat(client.bytes).toString('hex') };
+    const told = name.startsWith('query') ? replyFirst(withoutNobody(raw)) : name.startsWith('user event') ? replyFirst(raw) : raw;
+    heard.push(`${name}: ${JSON.stringify(told.values)} ${told.hex}`);
   }
   await client.end();
   return heard;
