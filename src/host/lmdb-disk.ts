@@ -1,4 +1,4 @@
-import { statfsSync } from 'node:fs';
+import { closeSync, lstatSync, openSync, statfsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import type { Key, RootDatabase } from 'lmdb';
@@ -57,6 +57,7 @@ export class LmdbDisk implements Disk {
 
 function openFile(path: string): RootDatabase<Buffer, Key> {
   checkLmdbFile(path);
+  for (const file of [path, `${path}-lock`]) checkWritable(file);
   return openLmdb<Buffer, Key>({
     path,
     encoding: 'binary',
@@ -66,6 +67,11 @@ function openFile(path: string): RootDatabase<Buffer, Key> {
     eventTurnBatching: false,
     overlappingSync: false,
   });
+}
+
+/** A file that LMDB cannot open, above all that of its lock, ends the process with SIGSEGV instead of an error. */
+function checkWritable(file: string): void {
+  if (lstatSync(file, { throwIfNoEntry: false }) !== undefined) closeSync(openSync(file, 'r+'));
 }
 
 interface Write {

@@ -4,10 +4,11 @@
  */
 import { defaultDecisionOptions } from '../core/control/decisions.ts';
 import type { ClusterMap } from '../core/control/map.ts';
+import { hasState } from '../core/raft/storage-codec.ts';
 import { startMemcached } from '../frontends/memcached/server.ts';
 import type { MemcachedServer } from '../frontends/memcached/server.ts';
 import type { Clock } from '../ports/clock.ts';
-import type { Database } from '../ports/disk.ts';
+import type { Database, Disk } from '../ports/disk.ts';
 import type { Log } from '../ports/log.ts';
 import { unknownSystem } from '../ports/system.ts';
 import { afterThisTurn } from './after-this-turn.ts';
@@ -101,7 +102,7 @@ export class Assembly implements PartsToStop, Answering, PeerFollowers, MapFollo
     answerCalls(calls, this);
     const processes = this.#openProcesses(peers, calls);
     this.#facts.peerAddress = await peers.listen(this.#options.peer ?? { host: bind.host, port: bind.port === 0 ? 0 : bind.port + 1 });
-    const consensus = this.#openConsensus(this.identity, await disk.open('raft'), peers);
+    const consensus = this.#openConsensus(this.identity, await this.#openLog(this.identity, disk), peers);
     this.#openLeadership(consensus, peers, calls);
     const commands = new Commands({ self: this.self, consensus, calls, clock: this.clock, leader: () => this.leadership?.leader, isClosed: () => this.isClosed() });
     this.commands = commands;
@@ -132,6 +133,15 @@ export class Assembly implements PartsToStop, Answering, PeerFollowers, MapFollo
     this.peers = new Peers({ name: this.self, instance: this.instance, clusterId: () => this.#facts.clusterId }, this.#ports.peerStreams, this.clock, this.log, peerHandlers(this));
     this.leases = new LeaseFrames({ self: this.self, leader: () => this.leadership?.leader, session: () => this.session }, this.peers);
     return this.peers;
+  }
+
+  /** Who has lost its log and its vote must not go on as the voter that it was: it might vote twice, or be counted for what it does not hold any more. */
+  async #openLog(identity: OwnIdentity, disk: Disk): Promise<Database> {
+    const database = await disk.open('raft');
+    if (identity.clusterId === '' || hasState(database)) return database;
+    await identity.renew(() => newId(this.#ports.random));
+    this.log.warn('the log of consensus is gone from the data directory: this node comes back as a new member, if others of its cluster live; if none does, start with an empty directory', { cluster: identity.clusterId });
+    return database;
   }
 
   #openProcesses(peers: Peers, calls: Calls): ProcessBoard {

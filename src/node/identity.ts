@@ -84,6 +84,12 @@ export class OwnIdentity {
     return (this.#identity as Identity).clusterId;
   }
 
+  /** A new identity in the same cluster. */
+  async renew(newId: () => string): Promise<void> {
+    this.#identity = { ...(this.#identity as Identity), directoryId: newId() };
+    await storeIdentity(this.#database, this.#identity);
+  }
+
   async adoptCluster(clusterId: string): Promise<void> {
     this.#identity = { ...(this.#identity as Identity), clusterId };
     await storeIdentity(this.#database, this.#identity);

@@ -229,6 +229,25 @@ describe('a disk', () => {
     expect(await load.check(c.memcached)).toEqual([]);
   });
 
+  test('without its file of consensus, or with an empty one: the node comes back as a new member, not as the voter that it was', async () => {
+    const cluster = await new Cluster(['a', 'b', 'c']).start();
+    const c = cluster.get('c');
+    const file = join(cluster.dataOf('c'), 'raft.lmdb');
+    for (const damage of [() => rmSync(file), () => truncateSync(file, 0)]) {
+      await cluster.healthy();
+      await c.kill();
+      damage();
+      await c.start();
+      expect(c.stderr).toContain('this node comes back as a new member');
+      // What it was among the voters has to go first: nobody has that identity any more.
+      await until(() => new RegExp('"step":"remove","member":"c/').test(['a', 'b'].map((name) => cluster.get(name).stderr).join('')), () => cluster.logs());
+    }
+    await cluster.healthy();
+    await c.kill();
+    await c.start();
+    expect(c.stderr).not.toContain('this node comes back as a new member');
+  });
+
   test('where it cannot write: below a file', async () => {
     const file = join(temporaryDirectory(), 'file');
     writeFileSync(file, '');

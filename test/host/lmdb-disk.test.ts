@@ -1,5 +1,5 @@
 import { execFileSync, fork, spawn } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { build } from 'vite';
@@ -40,6 +40,23 @@ describe('LmdbDisk.open()', () => {
     await expect(diskAt(join(directory, 'file/data')).open('raft')).rejects.toMatchObject({ code: 'DISK_UNWRITABLE', message: expect.stringContaining('file/data') });
     await expect(diskAt('/proc/troupe').open('raft')).rejects.toMatchObject({ code: 'DISK_UNWRITABLE' });
     await expect(diskAt('/sys').open('raft')).rejects.toMatchObject({ code: 'DISK_UNWRITABLE' });
+  });
+
+  it('says DISK_UNWRITABLE about a file of the lock that cannot be opened, where LMDB itself would end the process', async () => {
+    const directory = fresh();
+    const disk = diskAt(directory);
+    const database = await disk.open('raft');
+    expect(await writeOne(database, 'a', 10)).toBeUndefined();
+    await disk.close();
+    const lock = join(directory, 'raft.lmdb-lock');
+    rmSync(lock);
+    mkdirSync(lock);
+    await expect(diskAt(directory).open('raft')).rejects.toMatchObject({ code: 'DISK_UNWRITABLE', message: expect.stringContaining(lock) });
+    rmSync(lock, { recursive: true });
+    symlinkSync('/nowhere/lock', lock);
+    await expect(diskAt(directory).open('raft')).rejects.toMatchObject({ code: 'DISK_UNWRITABLE', message: expect.stringContaining(lock) });
+    rmSync(lock);
+    expect((await diskAt(directory).open('raft')).get('a')).toHaveLength(10);
   });
 
   it('says DISK_CORRUPT about a file that is not a database, and leaves it as it is', async () => {

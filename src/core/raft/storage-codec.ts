@@ -22,6 +22,11 @@ const magic = [0x54, 0x52, 0x46, 0x01];
 const indexDigits = 14;
 const hardKey = (prefix: string): string => `${prefix}hard`;
 const snapshotKey = (prefix: string): string => `${prefix}snapshot`;
+/** Whether a group was ever founded or followed with this store: its vote and its log are kept from then on. */
+export function hasState(storage: { get(key: string): Uint8Array | undefined }, prefix: string = 'raft/'): boolean {
+  return storage.get(hardKey(prefix)) !== undefined || storage.get(snapshotKey(prefix)) !== undefined;
+}
+
 /** Hexadecimal of fixed width, so that the order of the keys is that of the log. */
 const entryKey = (prefix: string, index: number): string => `${prefix}log/${index.toString(16).padStart(indexDigits, '0')}`;
 /** '0' follows '/' in ASCII, so this is past every entry. */
