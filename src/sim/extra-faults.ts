@@ -1,8 +1,10 @@
 /** Faults that come with the extended workload: what operators do to dead nodes, whole zones, disks that stall or are damaged. */
-import { between, kill, pickName, someNode } from './fault-tools.ts';
+import { between, kill, pickName, someNames, someNode } from './fault-tools.ts';
 import type { Fault, FaultContext } from './fault-tools.ts';
 
-export type ExtraFaultKind = 'forget' | 'force-leave' | 'maintenance' | 'zone-down' | 'stuck-disk' | 'torn-log';
+export type ExtraFaultKind = 'forget' | 'force-leave' | 'maintenance' | 'zone-down' | 'stuck-disk' | 'torn-log' | 'reset' | 'reconfigure';
+
+const appsMax = 5;
 
 /** The process is gone and the cluster knows it; false when it does not within a few seconds. */
 async function heldDead(context: FaultContext, name: string): Promise<boolean> {
@@ -83,5 +85,25 @@ export const extraKinds: Readonly<Record<ExtraFaultKind, Fault>> = {
     context.trace(`the operator empties the disk of ${name}`);
     context.cluster.host(name).disk.wipe('node');
     context.cluster.restart(name);
+  },
+  'reset': async (context) => {
+    const [left, right] = someNames(context);
+    for (let more = 1 + context.random.below(6); more > 0; more--) {
+      const oneSide = context.random.chance(0.3);
+      context.trace(`FAULT connections between ${left.join()} and ${right.join()} are reset${oneSide ? ', of which the latter hear nothing' : ''}`);
+      context.world.network.reset(left, right, oneSide);
+      await context.sleep(between(context.random, 0.5, 200));
+    }
+  },
+  'reconfigure': async (context) => {
+    const { cluster, random } = context;
+    cluster.apps = cluster.apps.map((app) => (random.chance(0.5) ? { ...app, nodes: random.shuffle([...cluster.names]).slice(0, 1 + random.below(cluster.names.length)) } : app));
+    if (cluster.apps.length < appsMax && random.chance(0.5)) cluster.apps = [...cluster.apps, { name: `late${cluster.apps.length}`, nodes: random.shuffle([...cluster.names]), module: `sim:late${cluster.apps.length}`, stopTimeoutMs: 2000, startTimeoutMs: 5000 }];
+    context.trace(`FAULT other lists of apps, one node after the other: ${JSON.stringify(cluster.apps.map(({ name, nodes }) => [name, nodes]))}`);
+    for (const name of random.shuffle([...cluster.names])) {
+      if (context.isOver()) return;
+      await kill(context, name, between(random, 50, 500));
+      if (!(await context.whole(8000))) return;
+    }
   },
 };

@@ -2,6 +2,7 @@
 import type { Prng } from '../base/prng.ts';
 import type { KeyspaceOptions } from '../core/control/map.ts';
 import type { FaultKind } from './faults.ts';
+import type { NodeRole } from './sim-cluster.ts';
 
 export interface ExtraKeyspace {
   readonly options: KeyspaceOptions;
@@ -28,6 +29,8 @@ export interface Extras {
   readonly faults: readonly FaultKind[];
   /** Apps take seconds to start now and then. */
   readonly slowApps: boolean;
+  /** Of node i: may vote, may hold copies. */
+  readonly roles: readonly NodeRole[];
 }
 
 export interface ExtrasLimits {
@@ -67,5 +70,7 @@ export function drawExtras(random: Prng, limits: ExtrasLimits): Extras {
     wallJumpMs: random.pick([1500, 4000, 20_000, 3_600_000]) ?? 4000,
     faults: kinds.filter((kind) => (nodes >= 3 || (kind !== 'torn-log' && kind !== 'forget')) && random.chance(0.6)),
     slowApps: random.chance(0.5),
+    // Three of them stay what they were, so that one may always be missing.
+    roles: Array.from({ length: nodes }, (_, index) => (index < 3 ? { voter: true, storage: true } : { voter: random.chance(0.7), storage: random.chance(0.7) })),
   };
 }

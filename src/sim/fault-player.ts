@@ -11,6 +11,8 @@ import type { SimWorld } from './sim-world.ts';
 import type { Trace } from './trace.ts';
 
 const mendLimitMs = 30_000;
+/** A node carries an order to the leader for this long at the most, and a little more (ms). */
+const orderLimitMs = 11_000;
 
 export interface FaultPlayerOptions {
   readonly plan: SimPlan;
@@ -30,6 +32,8 @@ export class FaultPlayer {
   readonly #options: FaultPlayerOptions;
   #count = 0;
   #isOver = false;
+  /** Orders that have not been answered, with the times at which they were given. */
+  readonly #openOrders = new Map<Promise<unknown>, number>();
 
   constructor(options: FaultPlayerOptions) {
     this.#options = options;
@@ -46,8 +50,17 @@ export class FaultPlayer {
 
   /** An order of the operator's; what becomes of it is only told to the trace. */
   order(what: string, work: Promise<unknown>): void {
-    const { trace } = this.#options;
+    const { trace, world } = this.#options;
+    this.#openOrders.set(work, world.scheduler.now);
+    const over = (): void => void this.#openOrders.delete(work);
+    void work.then(over, over);
     void work.then(() => trace.add(`order done: ${what}`), (error: unknown) => trace.add(`order refused: ${what}: ${messageOf(error)}`));
+  }
+
+  /** One that was given may still be carried out, after whatever is ordered next. */
+  get hasOpenOrders(): boolean {
+    const { now } = this.#options.world.scheduler;
+    return [...this.#openOrders.values()].some((givenAt) => now - givenAt < orderLimitMs);
   }
 
   #context(): FaultContext {
@@ -79,7 +92,8 @@ export class FaultPlayer {
 
   async #allVote(limitMs: number): Promise<boolean> {
     const { world, plan } = this.#options;
-    const wanted = plan.nodes - (plan.nodes % 2 === 0 ? 1 : 0);
+    const eligible = plan.extras === undefined ? plan.nodes : plan.extras.roles.filter(({ voter }) => voter).length;
+    const wanted = eligible - (eligible % 2 === 0 ? 1 : 0);
     for (const deadline = world.scheduler.now + limitMs; world.scheduler.now < deadline; await this.#sleep(50)) {
       const leader = this.#options.nodes().find(({ parts }) => parts.consensus.leading);
       if (leader === undefined) continue;

@@ -1,4 +1,5 @@
 /** The kinds of trouble that a simulated cluster is put through. */
+import type { LastNodeRule } from '../node/node-types.ts';
 import { extraKinds } from './extra-faults.ts';
 import type { ExtraFaultKind } from './extra-faults.ts';
 import { allPairs, between, cut, kill, pickName, someNames, someNode, withLinks } from './fault-tools.ts';
@@ -174,6 +175,20 @@ export const mildKinds: readonly FaultKind[] = [
 
 /** `new-disk` breaks the promise on which voters rely, so that it must not meet other faults. */
 export const wildKinds: readonly FaultKind[] = (Object.keys(basicKinds) as FaultKind[]).filter((kind) => kind !== 'new-disk');
+
+/** These take a voter's memory away for good: only where one fault comes at a time, and enough others vote, is that no loss of the cluster. */
+const costlyKinds: readonly FaultKind[] = ['new-disk', 'torn-log'];
+
+/** Whoever is silent long enough for `quorum.lastNode: on-silence` is dead: with any other kind two groups go on, as the documents say. */
+const silentAreDeadKinds: readonly FaultKind[] = [
+  'kill', 'kill-long', 'crash', 'wall-jump', 'leave', 'drain', 'transfer', 'app-order', 'rolling', 'forget', 'force-leave', 'maintenance', 'zone-down', 'reset', 'reconfigure',
+];
+
+/** What a plan promises to hold out. With fewer nodes, or with other faults beside it, some kinds end a cluster whatever it does. */
+export function holdsOut({ nodes, severity, lastNode }: { readonly nodes: number; readonly severity: 'mild' | 'wild'; readonly lastNode: LastNodeRule }, kind: FaultKind): boolean {
+  if (costlyKinds.includes(kind) && (severity === 'wild' || nodes < 3)) return false;
+  return lastNode !== 'on-silence' || silentAreDeadKinds.includes(kind);
+}
 
 /** Those beyond the plain workload; a torn log is like a new disk. */
 export const mildExtraKinds: readonly FaultKind[] = Object.keys(extraKinds) as FaultKind[];

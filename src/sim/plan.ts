@@ -53,7 +53,8 @@ export interface PlanLimits {
 export function drawPlan(random: Prng, extraRandom: Prng, limits: PlanLimits = {}): SimPlan {
   const drawn = { nodes: random.pick([1, 2, 3, 3, 3, 3, 4, 5]) ?? 3, severity: random.chance(0.4) ? 'mild' as const : 'wild' as const, acks: random.chance(0.25) ? 'majority' as const : 'all' as const };
   const nodes = limits.nodes ?? drawn.nodes;
-  const severity = limits.severity ?? drawn.severity;
+  // Where silence counts as death, one fault must not make two of it.
+  const severity = limits.severity ?? (limits.lastNode === 'on-silence' ? 'mild' : drawn.severity);
   // A majority may be lost at once when faults come as they like: what survives then is no promise.
   const acks = limits.acks ?? (severity === 'wild' ? 'all' : drawn.acks);
   const keyspace: KeyspaceOptions = {

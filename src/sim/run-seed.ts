@@ -17,6 +17,7 @@ import { RaftInvariants } from './checkers/raft-invariants.ts';
 import { ShadowMap } from './checkers/shadow-map.ts';
 import type { Tamper } from './calls.ts';
 import { FaultPlayer } from './fault-player.ts';
+import { holdsOut } from './faults.ts';
 import type { FaultKind } from './faults.ts';
 import { describeOperation, History } from './history.ts';
 import { unsettled } from './liveness.ts';
@@ -162,7 +163,7 @@ class Run {
     if (this.#plan.extras !== undefined) this.#checkers.push(this.#lostTails);
     this.#apps = new AppRecorder(appRandom, this.#plan.extras?.slowApps === true ? new Prng(options.seed ^ 0x510a) : undefined, this.#trace, this.#onePlace, (name) => this.#population.byName(name));
     this.#cluster = new SimCluster(this.#world, {
-      nodes: this.#plan.nodes, keyspace: this.#plan.keyspace, keyspaces: keyspacesOf(this.#plan), zone: (index) => this.#plan.extras?.zones[index] ?? '', apps: this.#plan.apps, healAfterMs: this.#plan.healAfterMs, lastNode: this.#plan.lastNode, lateMaxMs: this.#plan.lateMaxMs,
+      nodes: this.#plan.nodes, keyspace: this.#plan.keyspace, keyspaces: keyspacesOf(this.#plan), zone: (index) => this.#plan.extras?.zones[index] ?? '', role: (index) => this.#plan.extras?.roles[index], apps: this.#plan.apps, healAfterMs: this.#plan.healAfterMs, lastNode: this.#plan.lastNode, lateMaxMs: this.#plan.lateMaxMs,
       drift: (index) => this.#plan.drift[index] ?? 0,
       programs: (node) => this.#apps.programs(node),
       loadModule: async (specifier, node) => await this.#apps.module(specifier, node),
@@ -290,7 +291,7 @@ class Run {
   }
 
   #unsettled(): string | undefined {
-    return unsettled(this.#plan.nodes, this.#nodes, this.#onePlace, this.#plan.lastNode, (name) => this.#plan.extras?.zones[this.#cluster.names.indexOf(name)] ?? '');
+    return unsettled(this.#plan.nodes, this.#nodes, this.#onePlace, this.#plan.lastNode, (name) => this.#cluster.zoneOf(name), (name) => this.#cluster.roleOf(name));
   }
 
   // ---- safety -----------------------------------------------------------------------------------------------------
@@ -298,7 +299,7 @@ class Run {
   async #safetyPhase(): Promise<void> {
     this.#workload.start();
     const { only, without } = this.#options;
-    const kinds = (only ?? [...this.#plan.faults, ...(this.#plan.extras?.faults ?? [])]).filter((kind) => without?.includes(kind) !== true);
+    const kinds = (only ?? [...this.#plan.faults, ...(this.#plan.extras?.faults ?? [])]).filter((kind) => without?.includes(kind) !== true && holdsOut(this.#plan, kind));
     void this.#player.operate();
     const playing = this.#player.play(kinds);
     playing.catch((error: unknown) => this.report('no-escaped-error', messageOf(error)));
@@ -320,6 +321,8 @@ class Run {
     await this.#runWhile(() => true, afterHealMs);
     // A node that a fault still keeps away is waited for: somebody must be there to take the orders.
     await this.#runWhile(() => this.#nodes.length < this.#cluster.names.length || this.#nodes[0]?.node.status().leader === undefined, settleLimitMs);
+    // As an operator does who waits for the outcome of one order before giving the opposite one.
+    await this.#runWhile(() => this.#player.hasOpenOrders, settleLimitMs);
     this.#undoOrders();
     await this.#settle('healed', settleLimitMs);
     this.#settledMs = scheduler.now - healedAt;

@@ -7,6 +7,12 @@ import type { SimHost, SimProcess } from './sim-host.ts';
 import type { SimPrograms } from './sim-processes.ts';
 import type { SimWorld } from './sim-world.ts';
 
+/** What a node may be beside a router and a place for apps. */
+export interface NodeRole {
+  readonly voter: boolean;
+  readonly storage: boolean;
+}
+
 export interface SimClusterOptions {
   readonly nodes: number;
   readonly keyspace?: Partial<KeyspaceOptions>;
@@ -14,6 +20,8 @@ export interface SimClusterOptions {
   readonly keyspaces?: Readonly<Record<string, KeyspaceOptions>> | undefined;
   /** The zone of node i; default none. */
   readonly zone?: (index: number) => string;
+  /** What node i may be; default everything. */
+  readonly role?: (index: number) => NodeRole | undefined;
   readonly apps?: readonly AppConfig[];
   /** What `import` of an app's module gives, on the node of this name. */
   readonly loadModule?: (specifier: string, node: string) => Promise<unknown>;
@@ -51,12 +59,15 @@ export class SimCluster {
   readonly #hosts = new Map<string, SimHost>();
   readonly #processes = new Map<string, SimProcess>();
   readonly #nodes = new Map<string, Node>();
+  /** What the configuration of a node that starts from now on says of apps. */
+  apps: readonly AppConfig[];
   /** Errors that escaped from a node: each is a violation. */
   readonly errors: { node: string; error: unknown }[] = [];
 
   constructor(world: SimWorld, options: SimClusterOptions) {
     this.world = world;
     this.options = options;
+    this.apps = options.apps ?? [];
     this.names = Array.from({ length: options.nodes }, (_, index) => `n${index + 1}`);
     for (const name of this.names) this.#hosts.set(name, world.addHost(name));
   }
@@ -72,6 +83,10 @@ export class SimCluster {
 
   zoneOf(name: string): string {
     return this.options.zone?.(this.names.indexOf(name)) ?? '';
+  }
+
+  roleOf(name: string): NodeRole {
+    return this.options.role?.(this.names.indexOf(name)) ?? { voter: true, storage: true };
   }
 
   /** The running node, if its process lives and it has come up. */
@@ -113,9 +128,9 @@ export class SimCluster {
   nodeOptions(name: string): NodeOptions {
     const join = this.names.filter((other) => other !== name).map((other) => ({ host: this.host(other).address, port: 7946 }));
     return {
-      name, gossip: { bind: { host: this.host(name).address, port: 7946 }, profile: 'lan' }, tags: {}, zone: this.zoneOf(name), voter: true, storage: true,
+      name, gossip: { bind: { host: this.host(name).address, port: 7946 }, profile: 'lan' }, tags: {}, zone: this.zoneOf(name), ...this.roleOf(name),
       bootstrapExpect: this.names.length, lastNode: this.options.lastNode ?? 'never', timing: defaultTiming, keyspaces: this.options.keyspaces ?? { default: { ...simKeyspace, ...this.options.keyspace } },
-      apps: this.options.apps ?? [], join, version: 'sim', ...(this.options.healAfterMs === undefined ? {} : { healAfterMs: this.options.healAfterMs }),
+      apps: this.apps, join, version: 'sim', ...(this.options.healAfterMs === undefined ? {} : { healAfterMs: this.options.healAfterMs }),
     };
   }
 

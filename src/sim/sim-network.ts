@@ -117,6 +117,21 @@ export class SimNetwork {
     groups.forEach((group, index) => groups.slice(index + 1).forEach((other) => this.block(group, other)));
   }
 
+  /**
+   * Resets the connections between hosts of the two groups, as a box in between that has forgotten them does: what was under
+   * way is lost. With `oneSide` only the first group's ends hear of it now, the others when they send.
+   */
+  reset(from: readonly string[], to: readonly string[], oneSide: boolean = false): void {
+    for (const name of from) {
+      for (const endpoint of this.#hosts.get(name)?.endpoints ?? []) {
+        const { peer } = endpoint;
+        if (peer === undefined || !to.includes(peer.host.name) || peer.host === endpoint.host) continue;
+        endpoint.wasReset();
+        if (!oneSide) peer.wasReset();
+      }
+    }
+  }
+
   /** Lifts all blocks; delays and losses stay. */
   heal(): void {
     this.links.unblockAll();

@@ -16,7 +16,7 @@ const quiet: ExtraKeyspace = { options: { ...simKeyspace, partitions: 1 }, evict
 function only(second: Partial<ExtraKeyspace>, extras: Partial<Extras> = {}): (plan: SimPlan) => SimPlan {
   return (plan) => ({
     ...plan, apps: [], link: {}, drift: plan.drift.map(() => 0),
-    extras: { keyspaces: { default: quiet, second: { ...quiet, ...second } }, zones: plan.drift.map(() => ''), bulkKeys: 0, bulkBytes: 0, wallJumpMs: 1000, faults: [], slowApps: false, ...extras },
+    extras: { keyspaces: { default: quiet, second: { ...quiet, ...second } }, zones: plan.drift.map(() => ''), bulkKeys: 0, bulkBytes: 0, wallJumpMs: 1000, faults: [], slowApps: false, roles: plan.drift.map(() => ({ voter: true, storage: true })), ...extras },
   });
 }
 

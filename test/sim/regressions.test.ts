@@ -126,7 +126,8 @@ describe('seeds that once failed', () => {
   // 3017: a partition without a primary for good. 3021: a flush of which half was done was called undone. 4080: a gat that was done twice.
   // 20053: a forgotten node that came back while its removal was under way was stranded without the log.
   // 10159: a copy that a partition's new beginning had filled was emptied when the map caught up with it.
-  it.each([3017, 3021, 4080, 10159, 20053, 3100011, 3400149, 3500052])('seed %i of the extended workload', async (seed) => {
+  // 4200066: an order to begin maintenance was so long on its way that it came after the one to end it; the simulator waits for it now.
+  it.each([3017, 3021, 4080, 10159, 20053, 3100011, 3400149, 3500052, 4200066])('seed %i of the extended workload', async (seed) => {
     expect((await runSeed({ seed })).findings).toEqual([]);
   });
 

@@ -81,3 +81,27 @@ it.each([true, false])('streams under random faults deliver a prefix of what was
   if (impatient) expect([...closes.keys()].some((key) => key.includes('timeout'))).toBe(true);
   else expect([...closes]).toEqual([['local end', 40]]);
 });
+
+it.each([[false, ['reset', 'reset']], [true, ['reset', undefined]]])('a reset ends both ends, or one until the other sends; what was under way is lost (one side: %s)', async (oneSide, expected) => {
+  const world = new SimWorld({ seed: 1 });
+  const [a, b] = ['a', 'b'].map((name) => world.addHost(name).start(name));
+  if (a === undefined || b === undefined) throw new Error('no hosts');
+  const [client, server] = [new Recorder(), new HalfOpenRecorder()];
+  let accepted: Stream | undefined;
+  const listener = await b.streams.listen({ host: '0.0.0.0', port: 1 }, (stream) => {
+    accepted = stream;
+    stream.setHandler(server);
+  });
+  const stream = a.streams.connect({ host: 'b', port: 1 });
+  stream.setHandler(client);
+  await world.scheduler.runFor(100);
+  world.network.reset(['b'], ['a'], oneSide);
+  await world.scheduler.runFor(100);
+  expect([server.closed, client.closed]).toEqual(expected);
+  stream.write(new Uint8Array(10));
+  accepted?.write(new Uint8Array(10));
+  await world.scheduler.runFor(100);
+  expect([server.closed, client.closed]).toEqual(['reset', 'reset']);
+  expect(server.bytes.length).toBe(0);
+  await listener.close();
+});
