@@ -267,10 +267,17 @@ export class OutgoingPeer {
     return true;
   }
 
+  /** Where a turn's frames gather; in the same memory as the last turn's, once the kernel has those. */
+  gathering(): FrameWriter {
+    if (this.writer.size === 0 && this.stream?.bufferedBytes === 0) this.writer.rewind();
+    return this.writer;
+  }
+
   /** Leaves with what else there is to send. */
   ping(): void {
-    this.writer.begin(PeerFrame.ping);
-    this.writer.end();
+    const writer = this.gathering();
+    writer.begin(PeerFrame.ping);
+    writer.end();
   }
 }
 

@@ -111,7 +111,7 @@ export class Peers implements KnownPeers {
     const peer = this.#outgoing.get(name);
     if (peer?.state !== 'open') return undefined;
     this.arm();
-    return peer.writer;
+    return peer.gathering();
   }
 
   /** Makes sure that `beforeFlush` is called and everything sent at the end of this turn. */

@@ -19,8 +19,10 @@ import type { StoreHost } from './store-host.ts';
 
 const pendingMax = 100_000;
 const pendingBytesMax = 256 << 20;
+/** Requests that no node has are looked at this often. */
 const sweepMs = 10;
-const expireEverySweeps = 10;
+/** What is overdue is looked for this often. */
+const expireEveryMs = 100;
 /** An answer may be lost with the connection that carried it: what is not answered for this long is asked again, as a retry. */
 const resendAfterMs = 1000;
 /** A node that said it is not the primary, while the map says it is, is asked again after this long. */
@@ -52,9 +54,10 @@ export class Requests implements RequestKeeper {
   /** Those of them that no node has at the moment. */
   readonly #homeless = new Set<PendingRequest>();
   #pendingBytes = 0;
-  #sweeps = 0;
+  #expireAt = 0;
   #nextId: number;
   #timer: Timer | undefined;
+  #timerAt = 0;
   #closed = false;
   readonly #reader = new FrameReader();
   readonly #reply = new StoreReply();
@@ -129,7 +132,13 @@ export class Requests implements RequestKeeper {
     else this.#newest.newer = pending;
     this.#newest = pending;
     // Nobody looks after requests while there are none: an idle node sleeps.
-    this.#timer ??= this.#clock.at(this.#clock.now() + sweepMs, () => this.#sweep());
+    if (this.#timer === undefined) this.#arm();
+  }
+
+  /** Soon if a request has no home, else when one may be overdue. */
+  #arm(): void {
+    this.#timerAt = this.#clock.now() + (this.#homeless.size > 0 ? sweepMs : expireEveryMs);
+    this.#timer = this.#clock.at(this.#timerAt, () => this.#sweep());
   }
 
   #dispatch(pending: PendingRequest): void {
@@ -211,6 +220,9 @@ export class Requests implements RequestKeeper {
     if (pending.isHomeless) return;
     pending.isHomeless = true;
     this.#homeless.add(pending);
+    if (this.#timer === undefined || this.#timerAt <= this.#clock.now() + sweepMs) return;
+    this.#timer.cancel();
+    this.#arm();
   }
 
   #removeHomeless(pending: PendingRequest): void {
@@ -253,8 +265,11 @@ export class Requests implements RequestKeeper {
     if (this.#closed) return;
     const now = this.#clock.now();
     for (const pending of this.#homeless) if (now >= pending.notBefore) this.#dispatch(pending);
-    if (++this.#sweeps % expireEverySweeps === 0) this.#expireAndResend(now);
-    if (this.#oldest !== undefined) this.#timer ??= this.#clock.at(now + sweepMs, () => this.#sweep());
+    if (now >= this.#expireAt) {
+      this.#expireAt = now + expireEveryMs;
+      this.#expireAndResend(now);
+    }
+    if (this.#oldest !== undefined && this.#timer === undefined) this.#arm();
   }
 
   #expireAndResend(now: number): void {

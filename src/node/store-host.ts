@@ -336,14 +336,18 @@ export class StoreHost implements CopySink {
     const now = this.#clock.now();
     const seconds = this.nowSeconds();
     this.#ticks++;
-    for (const copy of this.#allCopies()) {
-      copy.tick(now);
-      // Each in its turn: expired entries are found when they are asked for anyway.
-      if (copy.primary !== undefined && (copy.address.partition + this.#ticks) % expireEveryTicks === 0 && this.#around.hasRights(now)) copy.primary.expireSome(now, seconds, expirePerLook);
+    for (const keyspace of this.keyspaces.values()) {
+      for (const copy of keyspace.copies) if (copy !== undefined) this.#tickCopy(copy, now, seconds);
+      keyspace.arena.tidy(tidyPerTick);
     }
-    for (const keyspace of this.keyspaces.values()) keyspace.arena.tidy(tidyPerTick);
     if (this.#parked.length > 0) this.#retryParked();
     if (this.keyspaces.size + this.#parked.length > 0) this.#arm();
+  }
+
+  #tickCopy(copy: Copy, now: number, seconds: number): void {
+    copy.tick(now);
+    // Each in its turn: expired entries are found when they are asked for anyway.
+    if (copy.primary !== undefined && (copy.address.partition + this.#ticks) % expireEveryTicks === 0 && this.#around.hasRights(now)) copy.primary.expireSome(now, seconds, expirePerLook);
   }
 
   /** The partition's entry in the newest map that this node knows. */

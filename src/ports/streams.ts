@@ -49,7 +49,7 @@ export interface Stream {
   readonly remote: Address;
   /** Must be set in the same turn in which the stream was handed over; bytes are not delivered before. */
   setHandler(handler: StreamHandler): void;
-  /** Queues bytes, in order; copies nothing: do not change `bytes` afterwards. False when the buffer is over its high-water mark. */
+  /** Queues bytes, in order; copies nothing: do not change `bytes` until `bufferedBytes` is 0. False when the buffer is over its high-water mark. */
   write(bytes: Uint8Array): boolean;
   /** Bytes written and not yet taken by the kernel. */
   readonly bufferedBytes: number;

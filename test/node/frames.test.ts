@@ -38,6 +38,32 @@ describe('FrameWriter, FrameSplitter and FrameReader', () => {
     }));
   });
 
+  test('a writer that begins anew stays in the memory of the largest turn', () => {
+    const writer = new FrameWriter(64);
+    const reader = new FrameReader();
+    const memory = new Set<ArrayBufferLike>();
+    const turn = (first: number, count: number): void => {
+      writer.rewind();
+      for (let i = 0; i < count; i++) {
+        writer.begin(7);
+        writer.f64(first + i);
+        writer.end();
+      }
+      expect(writer.size).toBe(13 * count);
+      const seen: number[] = [];
+      const taken = writer.take();
+      memory.add(taken.buffer);
+      new FrameSplitter().push(taken, (_type, bytes, start, end) => {
+        reader.reset(bytes, start, end);
+        seen.push(reader.f64());
+      });
+      expect(seen).toEqual(Array.from({ length: count }, (_, i) => first + i));
+      expect(writer.size).toBe(0);
+    };
+    for (let i = 0; i < 1000; i++) turn(i, 1 + (i * 7) % 300);
+    expect(memory.size).toBeLessThan(8);
+  });
+
   test('any bytes: whole frames, BAD_FRAME, or waiting for more; never more held than came', () => {
     fc.assert(fc.property(fc.array(fc.uint8Array({ maxLength: 200 }), { maxLength: 20 }), fc.integer({ min: 1, max: 500 }), (chunks, limit) => {
       const splitter = new FrameSplitter(limit);

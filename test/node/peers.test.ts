@@ -1,6 +1,8 @@
 import { connect, createServer } from 'node:net';
 import type { AddressInfo, Socket } from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
+import { FrameReader } from '../../src/core/wire/frame-reader.ts';
+import { FrameSplitter } from '../../src/core/wire/frame-splitter.ts';
 import { FrameWriter } from '../../src/core/wire/frame-writer.ts';
 import { HostClock } from '../../src/host/clock.ts';
 import { TcpStreams } from '../../src/host/tcp.ts';
@@ -146,6 +148,59 @@ test('frames of one turn arrive in their order', async () => {
   }
   await until(() => b.seen.length === 50);
   expect(b.seen).toEqual(Array.from({ length: 50 }, (_, size) => `frame a ${PeerFrame.raft} ${size * 1000}`));
+});
+
+test('frames of many turns arrive as they were written, also at a node that does not read for a while', async () => {
+  const a = await side('a', 'a1');
+  const seen: number[] = [];
+  const splitter = new FrameSplitter();
+  const reader = new FrameReader();
+  let socketOfB: Socket | undefined;
+  const slow = createServer((socket) => {
+    socketOfB = socket;
+    socket.on('error', () => {});
+    socket.once('data', () => {
+      socket.write(welcome('b', 'b1'));
+      socket.pause();
+      socket.on('data', (bytes) => {
+        splitter.push(bytes, (type, body, start, end) => {
+          if (type !== PeerFrame.raft) return;
+          reader.reset(body, start, end);
+          seen.push(reader.u32());
+          const fill = reader.u8();
+          while (reader.remaining > 0) if (reader.u8() !== fill) throw new Error(`frame ${seen.length} was written over`);
+        });
+      });
+    });
+  });
+  await new Promise<void>((resolve) => slow.listen(0, '127.0.0.1', resolve));
+  a.peers.want('b', { host: '127.0.0.1', port: (slow.address() as AddressInfo).port });
+  await until(() => a.peers.isConnected('b'));
+  let sent = 0;
+  const turns = async (count: number): Promise<void> => {
+    for (let i = 0; i < count; i++) {
+      for (let frames = 1 + (i % 3); frames > 0; frames--) {
+        const writer = a.peers.writer('b')!;
+        writer.begin(PeerFrame.raft);
+        writer.u32(sent);
+        const length = 1 + ((i * 977) % 9000);
+        writer.reserve(length);
+        writer.bytes.fill(sent & 0xff, writer.length - length, writer.length);
+        writer.end();
+        sent++;
+      }
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+  };
+  socketOfB?.resume();
+  await turns(300);
+  socketOfB?.pause();
+  await turns(2500);
+  socketOfB?.resume();
+  await turns(300);
+  await until(() => seen.length === sent);
+  expect(seen).toEqual(Array.from({ length: sent }, (_, i) => i));
+  slow.close();
 });
 
 test('rubbish on the port is turned away, costs little, and disturbs nobody', async () => {

@@ -14,6 +14,13 @@ import type { Effect } from '../store/effect.ts';
 export const entryHeaderBytes = 21;
 const firstChunkBytes = 2048;
 const lastChunkBytes = 1 << 18;
+/**
+ * Chunks of the last size that logs have dropped and that the next ones take, of all logs. A full log drops as much as it takes
+ * on: given to the collector instead, that memory made it look through the whole heap every few seconds, and the kernel clear
+ * new pages.
+ */
+const spareChunksMax = 16;
+const spareChunks: Uint8Array[] = [];
 
 interface Chunk {
   bytes: Uint8Array;
@@ -175,6 +182,7 @@ export class ReplicaLog {
       this.droppedUntil = Math.max(this.droppedUntil, chunk.lastAt);
       this.#bytes -= chunk.bytes.length;
       this.#chunks.shift();
+      if (chunk.bytes.length === lastChunkBytes && spareChunks.length < spareChunksMax) spareChunks.push(chunk.bytes);
     }
   }
 
@@ -206,7 +214,8 @@ export class ReplicaLog {
     let chunk = this.#chunks.at(-1);
     if (chunk === undefined || chunk.bytes.length - chunk.used < length) {
       const size = Math.max(length, Math.min(lastChunkBytes, chunk === undefined ? firstChunkBytes : chunk.bytes.length * 2));
-      chunk = { bytes: new Uint8Array(size), used: 0, offsets: new Uint32Array(Math.max(8, size >> 6)), count: 0, firstSeq: this.#lastSeq + 1, lastAt: 0 };
+      const bytes = (size === lastChunkBytes ? spareChunks.pop() : undefined) ?? new Uint8Array(size);
+      chunk = { bytes, used: 0, offsets: new Uint32Array(Math.max(8, size >> 6)), count: 0, firstSeq: this.#lastSeq + 1, lastAt: 0 };
       this.#chunks.push(chunk);
       this.#bytes += size;
     }

@@ -126,12 +126,18 @@ export class FrameWriter {
     return at;
   }
 
-  /** Hands out exactly the frames written so far; their bytes are not touched again. */
+  /** Hands out exactly the frames written so far; their bytes are not touched again before {@link rewind}. */
   take(): Uint8Array {
     const taken = this.bytes.subarray(this.#start, this.length);
     this.#start = this.length;
     if (this.bytes.length - this.length < roomMin) this.#renew(0);
     return taken;
+  }
+
+  /** Everything that was handed out is done with: begins anew in the same memory, which the processor still has at hand. Only while there is nothing to take. */
+  rewind(): void {
+    this.#start = 0;
+    this.length = 0;
   }
 
   #need(count: number): void {
