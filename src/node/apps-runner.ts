@@ -147,8 +147,8 @@ export class AppsRunner {
         return;
       case 'stopping':
         if (slot.state === 'running') this.#stop(slot);
-        else if (slot.state === 'empty' || slot.state === 'failed') slot.state = 'stopped';
-        if (slot.state === 'stopped') this.#report(now, slot, { type: 'stopped', epoch: app.epoch, hasState: slot.hasState });
+        else if (slot.state === 'empty' || slot.state === 'failed') this.#awaitEnd(slot);
+        else if (slot.state === 'stopped') this.#report(now, slot, { type: 'stopped', epoch: app.epoch, hasState: slot.hasState });
         return;
       case 'idle':
       case 'waiting':
@@ -242,23 +242,33 @@ export class AppsRunner {
   }
 
   #stop(slot: Slot): void {
-    const { running, life, config, epoch } = slot;
+    const { running, config, epoch } = slot;
     if (running === undefined) return;
-    slot.state = 'stopping';
     this.#log.info('stopping an app', { app: config.name, epoch });
-    const finished = (state: Uint8Array | undefined): void => {
+    slot.lastStop = running.stop(config.stopTimeoutMs ?? 10_000).then(
+      (state) => {
+        if (state === undefined || slot.epoch !== epoch) return;
+        slot.hasState = true;
+        this.#handovers.set(config.name, { epoch, state, until: this.#clock.now() + handoverKeptMs });
+      },
+      (error: unknown) => {
+        this.#log.error('an app did not stop in order', { app: config.name, error: messageOf(error) });
+        running.revoke();
+      },
+    );
+    this.#awaitEnd(slot);
+  }
+
+  /** It counts as stopped once what ran here last, be it under a lease that was lost since, has come to its end. */
+  #awaitEnd(slot: Slot): void {
+    const { life } = slot;
+    slot.state = 'stopping';
+    void slot.lastStop.then(() => {
       if (slot.life !== life) return;
       slot.running = undefined;
       slot.state = 'stopped';
-      slot.hasState = state !== undefined;
-      if (state !== undefined) this.#handovers.set(config.name, { epoch, state, until: this.#clock.now() + handoverKeptMs });
       slot.reportedAt = Number.NEGATIVE_INFINITY;
       this.reconcile();
-    };
-    running.stop(config.stopTimeoutMs ?? 10_000).then(finished, (error: unknown) => {
-      this.#log.error('an app did not stop in order', { app: config.name, error: messageOf(error) });
-      running.revoke();
-      finished(undefined);
     });
   }
 
@@ -267,9 +277,9 @@ export class AppsRunner {
     // starts here again, even if the node loses its lease and gets it back before the report arrives.
     if (slot.state === 'empty' || slot.state === 'failed' || slot.state === 'stopped') return;
     slot.life++;
-    const { running, attempt, config } = slot;
+    const { running, attempt, config, state } = slot;
     // The next life must not begin beside one that is just beginning.
-    if (slot.state === 'starting') slot.lastStop = slot.starting;
+    if (state === 'starting') slot.lastStop = slot.starting;
     slot.running = undefined;
     slot.attempt = undefined;
     slot.state = 'empty';
@@ -277,7 +287,8 @@ export class AppsRunner {
     if (running === undefined) return;
     running.revoke();
     this.#log.info('an app is taken from this node', { app: config.name, epoch: slot.epoch });
-    slot.lastStop = this.#stopLate(slot, running);
+    // It is asked to stop once.
+    if (state !== 'stopping') slot.lastStop = this.#stopLate(slot, running);
   }
 
   #tick(): void {
@@ -300,7 +311,8 @@ export class AppsRunner {
       const stopMs = slot.config.stopTimeoutMs ?? 10_000;
       slot.running = undefined;
       slot.attempt = undefined;
-      if (running !== undefined) stops.push(running.stop(stopMs).catch(() => running.revoke()));
+      if (slot.state === 'stopping') stops.push(slot.lastStop);
+      else if (running !== undefined) stops.push(running.stop(stopMs).catch(() => running.revoke()));
       if (attempt === undefined) continue;
       attempt.revoke();
       stops.push(within(this.#clock, stopMs, `the start of app '${slot.config.name}'`, slot.starting).catch(() => {}));

@@ -22,14 +22,18 @@ class Bench {
   loadMs = 0;
   startMs = 0;
   prepareMs = 0;
+  stopMs = 0;
+  handsOver: unknown;
+  startCommand: () => void = () => {};
+  readonly app: AppEntry;
   readonly runner: AppsRunner;
 
   constructor(config: Partial<AppConfig> = { module: 'm' }) {
     const { clock, log } = this.process;
-    const app: AppEntry = {
+    const app = this.app = {
       name: 'a', spec: { name: 'a', tiers: [['n1'], ['n2']], failoverTimeoutMs: 0, takeover: 'automatic', stopTimeoutMs: 100, startTimeoutMs: 100 }, wanted: 'started', forbidden: [], phase: 'starting', node: 'n1',
       session: 1, epoch: 3, type: 'normal', from: undefined, next: undefined, handoverEpoch: undefined, handoverFrom: undefined, stays: false, failedOn: [], lastError: undefined,
-    };
+    } as AppEntry;
     this.runner = new AppsRunner([{ name: 'a', nodes: ['n1', 'n2'], startTimeoutMs: 5000, ...config }], clock, log, {
       self: 'n1', hasRights: () => this.rights, report: (_app, action) => void this.reports.push(action.type), fetchHandover: async () => undefined,
       appNode: () => ({ name: 'n1', config: undefined, keyspace: () => { throw new Error('not here'); } }),
@@ -49,6 +53,7 @@ class Bench {
         processes: {
           spawn: (options, handler) => {
             this.spawned.push(options);
+            this.startCommand = () => handler.onStarted?.(1);
             return {
               pid: 1, stop: () => {}, renew: (leftMs) => void this.renewals.push(leftMs ?? 0),
               kill: () => {
@@ -66,7 +71,13 @@ class Bench {
   async #start(context: AppContext): Promise<AppInstance> {
     this.contexts.push(context);
     await this.#sleep(this.startMs);
-    return { stop: () => void this.stops++ };
+    return {
+      stop: async () => {
+        this.stops++;
+        await this.#sleep(this.stopMs);
+        return this.handsOver;
+      },
+    };
   }
 
   async #sleep(ms: number): Promise<void> {
@@ -141,6 +152,47 @@ describe('an app whose node loses its lease while it starts', () => {
     await bench.run(100);
     expect(bench.spawned.length).toBe(2);
     bench.loseLease();
+    await bench.runner.close();
+  });
+});
+
+describe('an app whose node loses its lease while it stops', () => {
+  it('is asked to stop once, and what it hands over is kept', async () => {
+    const bench = new Bench();
+    await bench.run(50);
+    bench.runner.reconcile();
+    bench.stopMs = 300;
+    bench.handsOver = { n: 1 };
+    bench.app.phase = 'stopping';
+    bench.runner.reconcile();
+    await bench.run(100);
+    expect(bench.stops).toBe(1);
+    bench.loseLease();
+    await bench.run(50);
+    bench.rights = true;
+    bench.runner.reconcile();
+    await bench.run(50);
+    expect(bench.reports).not.toContain('stopped');
+    await bench.run(300);
+    expect(bench.stops).toBe(1);
+    expect(bench.reports).toContain('stopped');
+    expect(bench.runner.handover('a', 3)).toBeDefined();
+    await bench.runner.close();
+  });
+
+  it('as a command that was killed is reported as stopped when it is gone', async () => {
+    const bench = new Bench({ command: ['x'] });
+    await bench.run(10);
+    bench.startCommand();
+    await bench.run(10);
+    bench.loseLease();
+    bench.app.phase = 'stopping';
+    bench.rights = true;
+    bench.runner.reconcile();
+    await bench.run(20);
+    expect(bench.reports).not.toContain('stopped');
+    await bench.run(50);
+    expect(bench.reports).toContain('stopped');
     await bench.runner.close();
   });
 });
