@@ -11,6 +11,8 @@ import { afterEndOfTurn } from './turn.ts';
 
 /** `write` returns false above this many bytes not yet taken by the kernel. */
 export const highWaterMarkBytes: number = 256 * 1024;
+/** A read of this many bytes fills the buffer: the stream then rests until the next turn. */
+export const restAfterBytes: number = 64 * 1024;
 /** Larger writes are handed to the kernel as they are; smaller ones are gathered. */
 const gatherMaxBytes = 8 * 1024;
 /** With this many streams waiting, they are flushed before the turn ends: each holds a slab. */
@@ -55,6 +57,9 @@ export class SocketStream implements Stream {
   #drainWanted = false;
   #endWanted = false;
   #endedByPeerFirst = false;
+  #paused = false;
+  /** Until the next turn. */
+  #resting = false;
   #destroyed = false;
   #closed = false;
   #failure: unknown;
@@ -98,7 +103,19 @@ export class SocketStream implements Stream {
     if (this.#destroyed) return true;
     assert(this.#handler !== undefined, 'a stream got data before setHandler: set the handler in the turn that hands it over');
     this.#handler.onData(count === bytes.length ? bytes : bytes.subarray(0, count));
+    if (count >= restAfterBytes) this.#rest();
     return true;
+  }
+
+  /** Somebody sends faster than is read. The event loop would read on, up to 2 MiB of each stream, before anything else has its turn, renewals of the lease among it. */
+  #rest(): void {
+    if (this.#resting || this.#paused || this.#destroyed) return;
+    this.#resting = true;
+    this.#socket?.pause();
+    setImmediate(() => {
+      this.#resting = false;
+      if (!this.#paused) this.resume();
+    });
   }
 
   write(bytes: Uint8Array): boolean {
@@ -127,11 +144,13 @@ export class SocketStream implements Stream {
   }
 
   pause(): void {
+    this.#paused = true;
     this.#socket?.pause();
   }
 
   resume(): void {
-    if (!this.#destroyed) this.#socket?.resume();
+    this.#paused = false;
+    if (!this.#destroyed && !this.#resting) this.#socket?.resume();
   }
 
   end(): void {

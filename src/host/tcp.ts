@@ -2,7 +2,7 @@ import net from 'node:net';
 import type { Address } from '../ports/address.ts';
 import type { ConnectOptions, Listener, Stream, Streams } from '../ports/streams.ts';
 import { bindError } from './socket-errors.ts';
-import { SocketStream } from './socket-stream.ts';
+import { restAfterBytes, SocketStream } from './socket-stream.ts';
 import { plainHost } from './udp.ts';
 
 export const connectTimeoutDefaultMs: number = 5000;
@@ -12,7 +12,7 @@ export const keepAliveDelayMs: number = 10_000;
  * One read buffer for all connections: `onData` bytes are valid only during the call, and reads never nest.
  * Node's default is a fresh 64 KiB allocation per read. A plain Uint8Array, since `slice` of a Buffer would not copy.
  */
-const readBuffer = new Uint8Array(256 * 1024);
+const readBuffer = new Uint8Array(restAfterBytes);
 
 /** Plain TCP. */
 export class TcpStreams implements Streams {

@@ -1,3 +1,4 @@
+import { Seldom } from '../base/seldom.ts';
 import { encodeStreamError, StreamAssembler, StreamError, wrapStreamMessage } from '../core/wire/stream-frames.ts';
 import type { StreamMessage } from '../core/wire/stream-frames.ts';
 import { WireError } from '../core/wire/wire-error.ts';
@@ -30,6 +31,8 @@ export class GossipStreams {
   #incoming = 0;
   #incomingBytes = 0;
   #refused = 0;
+  readonly #tooMany = new Seldom();
+  readonly #refusals: Record<string, Seldom> = {};
 
   constructor(options: GossipStreamsOptions) {
     this.#options = options;
@@ -44,7 +47,8 @@ export class GossipStreams {
     const { streamsMax, streamBytesMax, clock, log, security, timeoutMs } = this.#options;
     if (this.#incoming >= streamsMax) {
       this.#refused++;
-      log.warn(`closed a gossip stream from ${formatAddress(stream.remote)}: ${streamsMax} are open, which is the limit`);
+      const fields = this.#tooMany.fields(clock.now());
+      if (fields !== undefined) log.warn(`closed a gossip stream from ${formatAddress(stream.remote)}: ${streamsMax} are open, which is the limit`, fields);
       stream.setHandler({ onData: () => {}, onClose: () => {} });
       stream.destroy();
       return;
@@ -61,7 +65,9 @@ export class GossipStreams {
     const refuse = (error: WireError): void => {
       done = true;
       this.#refused++;
-      log.warn(refusal(error, stream.remote), { remote: formatAddress(stream.remote), code: error instanceof StreamError ? error.code : 'BAD_STATE' });
+      const code = error instanceof StreamError ? error.code : 'BAD_STATE';
+      const fields = (this.#refusals[code] ??= new Seldom()).fields(clock.now());
+      if (fields !== undefined) log.warn(refusal(error, stream.remote), { remote: formatAddress(stream.remote), code, ...fields });
       this.#reply(stream, encodeStreamError(error.message));
     };
     stream.setHandler({

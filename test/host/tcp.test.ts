@@ -2,8 +2,10 @@ import { spawn, spawnSync } from 'node:child_process';
 import net from 'node:net';
 import { expect, it } from 'vitest';
 import { handleOf } from '../../src/host/handle-writes.ts';
+import { restAfterBytes } from '../../src/host/socket-stream.ts';
 import { TcpStreams } from '../../src/host/tcp.ts';
 import { UdpDatagrams } from '../../src/host/udp.ts';
+import type { Stream } from '../../src/ports/streams.ts';
 import { Recorder, hostWorld } from '../ports/worlds.ts';
 
 const world = hostWorld();
@@ -156,6 +158,61 @@ it('has a handle to write to with the versions of Node that are known', async ()
   const socket = net.connect(listener.address.port, '127.0.0.1');
   await new Promise((resolve) => socket.once('connect', resolve));
   expect(handleOf(socket) !== undefined).toBe(/^v2[0-4]\./.test(process.version));
+  socket.destroy();
+  await listener.close();
+});
+
+it('reads at most one buffer of each stream in a turn, whatever waits, and loses nothing by it', async () => {
+  const perTurn: number[] = [];
+  let turn = 0;
+  let bytes = 0;
+  const count = 8 << 20;
+  const listener = await streams.listen({ host: '127.0.0.1', port: 0 }, (stream) => stream.setHandler({
+    onData(chunk) {
+      turn += chunk.length;
+      bytes += chunk.length;
+    },
+    onClose() {},
+  }));
+  const endTurn = (): void => {
+    perTurn.push(turn);
+    turn = 0;
+    if (bytes < count) setImmediate(endTurn);
+  };
+  // From a process of its own: the sender must not have to wait for the reader's turns.
+  const sender = spawn(process.execPath, ['-e', `const s = require('node:net').connect(${listener.address.port}, '127.0.0.1'); s.end(Buffer.alloc(${count}))`], { stdio: 'ignore' });
+  await world.until(() => bytes > 0);
+  setImmediate(() => {
+    turn = 0;
+    setImmediate(endTurn);
+  });
+  await world.until(() => bytes === count);
+  expect(Math.max(...perTurn)).toBeLessThanOrEqual(restAfterBytes);
+  await new Promise((resolve) => sender.once('close', resolve));
+  await listener.close();
+});
+
+it('a stream that is paused while it rests stays paused', async () => {
+  let bytes = 0;
+  let stream: Stream | undefined;
+  const listener = await streams.listen({ host: '127.0.0.1', port: 0 }, (each) => {
+    stream = each;
+    each.setHandler({
+      onData(chunk) {
+        bytes += chunk.length;
+        each.pause();
+      },
+      onClose() {},
+    });
+  });
+  const socket = net.connect(listener.address.port, '127.0.0.1');
+  socket.write(Buffer.alloc(1 << 20));
+  await world.until(() => bytes > 0);
+  const before = bytes;
+  for (let i = 0; i < 20; i++) await new Promise((resolve) => setImmediate(resolve));
+  expect(bytes).toBe(before);
+  stream?.resume();
+  await world.until(() => bytes > before);
   socket.destroy();
   await listener.close();
 });

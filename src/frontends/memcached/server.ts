@@ -1,4 +1,5 @@
 import { ByteBudget } from '../../base/byte-budget.ts';
+import { Seldom } from '../../base/seldom.ts';
 import type { Address } from '../../ports/address.ts';
 import type { Clock } from '../../ports/clock.ts';
 import type { Log } from '../../ports/log.ts';
@@ -55,6 +56,7 @@ class Server implements MemcachedServer, ConnectionHost {
   readonly #startedMs: number;
   #waiting: Answering[] = [];
   #turnScheduled = false;
+  readonly #binary = new Seldom();
   #closing = false;
 
   constructor(options: MemcachedOptions) {
@@ -126,7 +128,8 @@ class Server implements MemcachedServer, ConnectionHost {
   }
 
   onBinary(connection: Answering): void {
-    this.#options.log.warn('a client spoke the memcached binary protocol, which is not supported: closed; let it use the text protocol', { remote: formatAddress(connection.stream.remote) });
+    const fields = this.#binary.fields(this.#options.clock.now());
+    if (fields !== undefined) this.#options.log.warn('a client spoke the memcached binary protocol, which is not supported: closed; let it use the text protocol', { remote: formatAddress(connection.stream.remote), ...fields });
   }
 
   onEnded(connection: Answering): void {

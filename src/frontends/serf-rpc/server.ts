@@ -1,3 +1,4 @@
+import { Seldom } from '../../base/seldom.ts';
 import type { Address } from '../../ports/address.ts';
 import { formatAddress } from '../../ports/address.ts';
 import type { Clock, Timer } from '../../ports/clock.ts';
@@ -54,6 +55,8 @@ class Server implements SerfRpcServer, ConnectionHost {
   #dropped = 0;
   #dropLoggedAt = -Infinity;
   #dropLogDue = false;
+  readonly #tooMany = new Seldom();
+  readonly #faults = new Seldom();
 
   constructor(options: SerfRpcOptions) {
     this.#options = options;
@@ -80,7 +83,8 @@ class Server implements SerfRpcServer, ConnectionHost {
   }
 
   onMisuse(connection: RpcConnection, why: string): void {
-    this.#options.log.warn(`closed an RPC connection: ${why}`, { remote: formatAddress(connection.stream.remote) });
+    const fields = this.#faults.fields(this.clock.now());
+    if (fields !== undefined) this.#options.log.warn(`closed an RPC connection: ${why}`, { remote: formatAddress(connection.stream.remote), ...fields });
   }
 
   /** Later, and rarely: the log may be what this client does not read. */
@@ -109,7 +113,8 @@ class Server implements SerfRpcServer, ConnectionHost {
     if (this.#closing !== undefined || this.#open.size >= this.limits.connectionsMax) {
       stream.setHandler({ onData: () => {}, onClose: () => {} });
       stream.destroy();
-      if (this.#closing === undefined) this.#options.log.warn(`closed an RPC connection from ${formatAddress(stream.remote)}: ${this.limits.connectionsMax} are open, which is the limit`);
+      const fields = this.#closing === undefined ? this.#tooMany.fields(this.clock.now()) : undefined;
+      if (fields !== undefined) this.#options.log.warn(`closed an RPC connection from ${formatAddress(stream.remote)}: ${this.limits.connectionsMax} are open, which is the limit`, fields);
       return;
     }
     const connection = new RpcConnection(this, stream);
