@@ -1,6 +1,7 @@
 // Simulated pools of 10, 100 and 1,000 nodes over the very machines that run in production, and the CPU of a real pool of
 // 50 on loopback. Options: --nodes=10,100,1000 --loss=0,0.01,0.05 --slow=0,0.05 --profile=lan --seconds=120 --kills=5
 // --seed=1 --real=50 (0: none). Prints one table for each size; docs/scale.md says how to read them.
+import { Prng } from '../dist/base/prng.js';
 import { GossipWorld } from '../dist/sim/gossip-world.js';
 import { retransmitLimit, suspicionTimeoutMs, swimTimings } from '../dist/core/swim/timing.js';
 import { realPool } from './lib/real-pool.js';
@@ -21,6 +22,20 @@ function formulas(n) {
   // RetransmitMult * ceil(log10(n + 1)) rounds of gossip: the longest that any message is passed on by one who has it.
   const spread = timing.retransmitMult * Math.ceil(Math.log10(n + 1)) * timing.gossipIntervalMs;
   return { detect, spread, transmits: timing.retransmitMult * Math.ceil(Math.log10(n + 1)) };
+}
+
+/** Quick nodes to die: one of each stretch of the table, at random within it, in random order; then one more. By who comes first or last nobody may be found sooner. */
+function victimsOf(world, count, random) {
+  const left = world.nodes.filter((node) => !node.slow);
+  const victims = [];
+  for (let i = 0; i < count; i++) {
+    const [from, to] = [i, i + 1].map((part) => (part * world.nodes.length) / count);
+    const victim = random.pick(left.filter(({ index }) => index >= from && index < to));
+    if (victim === undefined) continue;
+    victims.splice(random.below(victims.length + 1), 0, victim);
+    left.splice(left.indexOf(victim), 1);
+  }
+  return { victims, gone: random.pick(left) };
 }
 
 function measure(n, loss, slow) {
@@ -53,9 +68,8 @@ function measure(n, loss, slow) {
   const first = [];
   const all = [];
   const witnesses = world.nodes.filter((node) => !node.slow);
-  for (let i = 0; i < Number(options.kills); i++) {
-    const victim = world.nodes[n - 1 - i];
-    if (victim.index < n / 2) break;
+  const { victims, gone } = victimsOf(world, Math.min(Number(options.kills), n >> 1), new Prng(Number(options.seed) + n));
+  for (const victim of victims) {
     const at = world.now;
     dead.add(victim.name);
     noted.set(victim.name, {});
@@ -66,7 +80,6 @@ function measure(n, loss, slow) {
     world.runFor(2000);
   }
   // And of a process whose kernel refuses: known without suspicion.
-  const gone = world.nodes[n - 1 - first.length];
   dead.add(gone.name);
   noted.set(gone.name, {});
   gone.state = 'gone';

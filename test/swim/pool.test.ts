@@ -59,11 +59,11 @@ test('a process that dies on a living host is known to all in seconds: its addre
 test.each([['lan', 5000, 5750], ['local', 4000, 4750]] as const)('five nodes, profile %s: a silent one is known to all sooner than memberlist\'s order of probes finds it', (profile, leastMs, meanMs) => {
   // Somebody probes it: after 0.8 s on average with memberlist's shuffled rounds, then a probe's second and the suspicion's minimum.
   let sum = 0;
-  for (let seed = 0; seed < 150; seed++) {
+  for (let seed = 0; seed < 300; seed++) {
     const pool = new SimulatedPool({ nodes: 5, loss: 0, seed, profile });
     pool.joinAll();
     pool.runUntil(20_000 + seed * 37);
-    const victim = pool.nodes[4] as SimulatedNode;
+    const victim = pool.nodes[seed % 5] as SimulatedNode;
     victim.up = false;
     victim.silent = true;
     const died = pool.now;
@@ -71,7 +71,7 @@ test.each([['lan', 5000, 5750], ['local', 4000, 4750]] as const)('five nodes, pr
     expect(pool.now - died).toBeGreaterThanOrEqual(leastMs); // its time to speak up is not cut
     sum += pool.now - died;
   }
-  expect(sum / 150).toBeLessThan(meanMs);
+  expect(sum / 300).toBeLessThan(meanMs);
 });
 
 test('no false failure at 1 % loss in ten minutes of 30 nodes', () => {
@@ -179,7 +179,8 @@ describe('a name that moves to another address (memberlist#157)', () => {
         return member?.status === 'alive' && member.address.host === moved.serf.local.address.host && node.serf.members().every((each) => each.status === 'alive');
       });
       expect(pool.runUntil(began + 30_000, settled), `seed ${seed}`).toBe(true);
-      if (!silent) expect(pool.now - began, `seed ${seed}`).toBeLessThan(5000);
+      // Where nothing refuses: a round of probes, the last probe, the suspicion; then who knows of the claim asks the claimant.
+      expect(pool.now - began, `seed ${seed}`).toBeLessThan(silent ? 11_000 : 5000);
       const before = pool.nodes.map((node) => node.events.length);
       pool.runUntil(pool.now + 180_000);
       expect(settled(), `seed ${seed}`).toBe(true);

@@ -99,7 +99,7 @@ export class SimulatedPool {
     this.#input(node, run);
   }
 
-  /** Lets time pass until the condition holds, or until the time is up; true when it held. */
+  /** Lets time pass until the condition holds, or until the time is up; true when it held. It is asked on its beat, whether something happens then or not. */
   runUntil(until: number, condition: () => boolean = () => false, checkEveryMs = 10): boolean {
     let nextCheck = this.now;
     for (;;) {
@@ -107,12 +107,16 @@ export class SimulatedPool {
         if (condition()) return true;
         nextCheck = this.now + checkEveryMs;
       }
-      const next = this.#heap.peek();
-      if (next === undefined || next.at > until) {
+      const nextAt = this.#heap.peek()?.at ?? Infinity;
+      if (Math.min(nextAt, nextCheck) > until) {
         this.now = until;
         return condition();
       }
-      this.#heap.pop();
+      if (nextAt > nextCheck) {
+        this.now = nextCheck;
+        continue;
+      }
+      const next = this.#heap.pop() as Happening;
       this.now = next.at;
       next.run();
     }

@@ -1,8 +1,9 @@
 import { encodeUtf8 } from '../wire/msgpack.ts';
 import type { Endpoint } from '../wire/ip-address.ts';
+import { isGone } from '../swim/member-table.ts';
 import type { Swim } from '../swim/swim.ts';
 import type { Timers } from '../swim/timers.ts';
-import type { LogLevel, SwimNode } from '../swim/types.ts';
+import type { LogLevel, RandomSource, SwimNode } from '../swim/types.ts';
 import { decodeConflictAnswer } from './queries.ts';
 import type { Queries } from './queries.ts';
 import type { SerfEvent } from './types.ts';
@@ -10,10 +11,16 @@ import type { SerfEvent } from './types.ts';
 /** The same claim is told, and acted upon, at most this often (ms). */
 const quietMs = 60_000;
 const claimsRemembered = 256;
+/** A claimant that was not heard of for longer than this is not asked any more when the name becomes free (ms). */
+const claimKeptMs = 600_000;
+/** Who knows of a claimant asks it after a random part of this, times the live members (ms), unless another did meanwhile; at most the second (ms). */
+const askSpreadMs = 20;
+const askSpreadMaxMs = 10_000;
 
 export interface DisputePorts {
   readonly swim: Swim;
   readonly queries: Queries;
+  readonly random: RandomSource;
   readonly timers: Timers;
   readonly gossipIntervalMs: number;
   emit(event: SerfEvent): void;
@@ -32,6 +39,8 @@ export interface DisputePorts {
 export class NameDisputes {
   readonly #ports: DisputePorts;
   readonly #claims = new Map<string, number>();
+  /** Who claimed a name last that another had. */
+  readonly #claimants = new Map<string, { readonly at: Endpoint; readonly since: number }>();
   #busy = false;
 
   constructor(ports: DisputePorts) {
@@ -39,6 +48,7 @@ export class NameDisputes {
   }
 
   conflict(known: SwimNode, claimed: Endpoint): void {
+    if (known !== this.#ports.swim.table.self) this.#remember(known.name, claimed);
     if (!this.#isNews(`${known.name}\n${claimed.host}\n${claimed.port}`)) return;
     const own = known === this.#ports.swim.table.self;
     const here = `${known.endpoint.host}:${known.endpoint.port}`;
@@ -47,6 +57,29 @@ export class NameDisputes {
     this.#ports.emit({ type: 'name-conflict', name: known.name, known: known.endpoint, claimed, own });
     if (own) this.#defend(claimed);
     else this.#checkHolder(known);
+  }
+
+  /**
+   * The member that had the name is gone. Whoever claimed it in vain does not know, and nobody looks for it at its address: they
+   * would meet at the claimant's own next exchange of state, up to half a minute later. So one who remembers it exchanges now.
+   */
+  nameIsFree(node: SwimNode): void {
+    const { swim, timers, random } = this.#ports;
+    const claimant = this.#claimants.get(node.name);
+    if (claimant === undefined || timers.now - claimant.since > claimKeptMs) return;
+    timers.after(random.float() * Math.min(askSpreadMaxMs, askSpreadMs * swim.table.live), () => {
+      const found = swim.table.get(node.name);
+      if ((found !== undefined && !isGone(found)) || !this.#ports.running()) return;
+      swim.pushPull(claimant.at, false, (failure) => {
+        if (failure !== undefined) this.#ports.log('debug', `who claimed the name '${node.name}' is not to be reached: ${failure.message}`, { node: node.name, code: failure.code });
+      });
+    });
+  }
+
+  #remember(name: string, at: Endpoint): void {
+    this.#claimants.delete(name);
+    this.#claimants.set(name, { at, since: this.#ports.timers.now });
+    if (this.#claimants.size > claimsRemembered) this.#claimants.delete(this.#claimants.keys().next().value as string);
   }
 
   #isNews(key: string): boolean {

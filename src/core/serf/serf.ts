@@ -130,6 +130,7 @@ export class Serf implements SwimDelegate {
     this.#disputes = new NameDisputes({
       swim: this.swim,
       queries: this.queries,
+      random: ports.random,
       timers: ports.timers,
       gossipIntervalMs: options.timing.gossipIntervalMs,
       emit: (event) => ports.emit(event),
@@ -251,6 +252,7 @@ export class Serf implements SwimDelegate {
 
   nodeLeft(node: SwimNode): void {
     this.#members.left(node);
+    this.#disputes.nameIsFree(node);
   }
 
   nodeUpdated(node: SwimNode): void {

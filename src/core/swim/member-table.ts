@@ -5,6 +5,7 @@ import { ipFromBytes, ipToBytes } from '../wire/ip-address.ts';
 import type { Endpoint } from '../wire/ip-address.ts';
 import type { Awareness } from './awareness.ts';
 import type { BroadcastOptions } from './broadcast-queue.ts';
+import { ProbeOrder } from './probe-order.ts';
 import { Suspicion } from './suspicion.ts';
 import { suspicionTimeoutMs } from './timing.ts';
 import type { Timers } from './timers.ts';
@@ -41,8 +42,10 @@ export class MemberTable {
   leaving = false;
   readonly #context: TableContext;
   readonly #byName = new Map<string, SwimNode>();
-  /** Shuffled once per round: of members that nothing else tells apart, chance says who is probed first. */
-  #ring: SwimNode[] = [];
+  /** The same, to be drawn from. */
+  #known: SwimNode[] = [];
+  /** Those that live, without ourselves. */
+  readonly #probeOrder: ProbeOrder;
   readonly #accused = new Map<string, Accused>();
   #fullWarned = false;
   #live = 1;
@@ -50,9 +53,10 @@ export class MemberTable {
   constructor(context: TableContext) {
     this.#context = context;
     const { name, advertise, meta, versions = ownVersions } = context.options;
-    this.self = { name, endpoint: advertise, ip: ipToBytes(advertise.host) ?? new Uint8Array(4), meta, versions, incarnation: 1, state: 'alive', stateSince: context.timers.now, checkedAt: context.timers.now, probedAt: -1 };
+    this.self = { name, endpoint: advertise, ip: ipToBytes(advertise.host) ?? new Uint8Array(4), meta, versions, incarnation: 1, state: 'alive', stateSince: context.timers.now, probedAt: 0 };
     this.#byName.set(name, this.self);
-    this.#ring.push(this.self);
+    this.#known.push(this.self);
+    this.#probeOrder = new ProbeOrder(context.random);
   }
 
   get size(): number {
@@ -64,8 +68,8 @@ export class MemberTable {
     return this.#live;
   }
 
-  get ring(): readonly SwimNode[] {
-    return this.#ring;
+  get probeOrder(): Pick<ProbeOrder, 'heard' | 'next'> {
+    return this.#probeOrder;
   }
 
   get(name: string): SwimNode | undefined {
@@ -80,24 +84,23 @@ export class MemberTable {
     return { Incarnation: node.incarnation, Node: node.name, Addr: node.ip, Port: node.endpoint.port, Meta: node.meta, Vsn: node.versions };
   }
 
-  /** Forgets those that have been dead or gone for long, and shuffles: the start of a new probe round. */
-  resetRing(): void {
-    const { timers, options, random } = this.#context;
-    this.#ring = this.#ring.filter((node) => {
+  /** Forgets those that have been dead or gone for long. */
+  forgetGone(): void {
+    const { timers, options } = this.#context;
+    this.#known = this.#known.filter((node) => {
       const keep = !isGone(node) || node === this.self || timers.now - node.stateSince <= options.timing.gossipToTheDeadMs;
       if (!keep) this.#byName.delete(node.name);
       return keep;
     });
-    for (let i = this.#ring.length - 1; i > 0; i--) swap(this.#ring, i, random.below(i + 1));
   }
 
   /** Up to `count` different members that fit, at random. */
   pick(count: number, fits: (node: SwimNode) => boolean): SwimNode[] {
     const { random } = this.#context;
     const picked: SwimNode[] = [];
-    const ring = this.#ring;
-    if (ring.length <= 64) {
-      const candidates = ring.filter(fits);
+    const known = this.#known;
+    if (known.length <= 64) {
+      const candidates = known.filter(fits);
       while (picked.length < count && candidates.length > 0) {
         const i = random.below(candidates.length);
         picked.push(candidates[i] as SwimNode);
@@ -107,8 +110,8 @@ export class MemberTable {
       return picked;
     }
     // In a large pool a few draws find enough; 3n as in memberlist is more than ever needed.
-    for (let draws = 0; draws < ring.length && picked.length < count; draws++) {
-      const node = ring[random.below(ring.length)] as SwimNode;
+    for (let draws = 0; draws < known.length && picked.length < count; draws++) {
+      const node = known[random.below(known.length)] as SwimNode;
       if (!picked.includes(node) && fits(node)) picked.push(node);
     }
     return picked;
@@ -224,17 +227,15 @@ export class MemberTable {
   }
 
   #create(claim: Alive, endpoint: Endpoint): SwimNode | undefined {
-    const { options, sink, timers, random } = this.#context;
+    const { options, sink, timers } = this.#context;
     if (this.#byName.size >= options.membersMax) {
       if (!this.#fullWarned) sink.log('warn', `ignored a new member: ${options.membersMax} members are known, which is the limit`, { node: claim.Node });
       this.#fullWarned = true;
       return undefined;
     }
-    const node: SwimNode = { name: claim.Node, endpoint, ip: claim.Addr.slice(), meta: claim.Meta.slice(), versions: claim.Vsn.slice(0, 6), incarnation: 0, state: 'dead', stateSince: timers.now, checkedAt: timers.now - (random.float() * options.timing.probeIntervalMs * this.#byName.size) / 2, probedAt: -1 };
+    const node: SwimNode = { name: claim.Node, endpoint, ip: claim.Addr.slice(), meta: claim.Meta.slice(), versions: claim.Vsn.slice(0, 6), incarnation: 0, state: 'dead', stateSince: timers.now, probedAt: 0 };
     this.#byName.set(node.name, node);
-    // At a random place, so that the time until a new member is first probed is bounded on average.
-    this.#ring.push(node);
-    swap(this.#ring, this.#ring.length - 1, random.below(this.#ring.length));
+    this.#known.push(node);
     return node;
   }
 
@@ -291,10 +292,14 @@ export class MemberTable {
   }
 
   #enter(node: SwimNode, state: NodeState): void {
-    const before = isGone(node) ? 0 : 1;
+    const wasGone = isGone(node);
     node.state = state;
-    this.#live += (isGone(node) ? 0 : 1) - before;
     node.stateSince = this.#context.timers.now;
+    if (isGone(node) === wasGone) return;
+    this.#live += wasGone ? 1 : -1;
+    if (node === this.self) return;
+    if (wasGone) this.#probeOrder.add(node);
+    else this.#probeOrder.remove(node);
   }
 
   /** Answers an accusation by being newer than it. Being accused at all is a sign that we are slow. */
@@ -326,10 +331,4 @@ export function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
   if (a.length !== b.length) return false;
   for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
   return true;
-}
-
-function swap<T>(list: T[], i: number, j: number): void {
-  const kept = list[i] as T;
-  list[i] = list[j] as T;
-  list[j] = kept;
 }

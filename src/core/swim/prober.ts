@@ -49,8 +49,7 @@ export class Prober {
   readonly #table: MemberTable;
   readonly #relays = new Map<number, Relay>();
   #round: Round | undefined;
-  #probes = 0;
-  #sinceReset = Infinity;
+  #sinceForgot = 0;
   #overdue = false;
   #sequence: number;
 
@@ -85,7 +84,7 @@ export class Prober {
     if (ping.SourceNode === '') return;
     const source = this.#table.get(ping.SourceNode);
     if (source === undefined) delegate.strangerPinged(to);
-    else if (source.endpoint.host === from.host && source.endpoint.port === from.port) source.checkedAt = this.#context.timers.now;
+    else if (source.endpoint.host === from.host && source.endpoint.port === from.port) this.#table.probeOrder.heard(source);
   }
 
   handleAck(ack: Ack): void {
@@ -130,7 +129,11 @@ export class Prober {
   }
 
   #begin(): void {
-    const node = this.#nextTarget();
+    if (++this.#sinceForgot > this.#table.size) {
+      this.#table.forgetGone();
+      this.#sinceForgot = 1;
+    }
+    const node = this.#table.probeOrder.next();
     if (node === undefined) return;
     const { timers, awareness, options } = this.#context;
     const sequence = this.#nextSequence();
@@ -148,35 +151,6 @@ export class Prober {
     // Lifeguard's buddy: a suspect hears of the accusation from its own prober, so that it can refute at once.
     const accusation = encodeMessage(messageType.suspect, suspectCodec, { Incarnation: node.incarnation, Node: node.name, From: options.name });
     this.#context.sink.sendPacket(node.endpoint, encodeCompound([ping, accusation]), (node.versions[1] ?? 0) >= 5);
-  }
-
-  /**
-   * Who was silent for longest: a member that pinged us a moment ago is alive, and the probe is worth more elsewhere. So a
-   * member that falls silent is probed by somebody in half the time that a fixed order takes, at the same number of packets.
-   * A ping proves only one direction, and its sender's address can be forged: whoever was not probed for as long as
-   * memberlist's order may take (once at the begin of a round, then at the end of the next) comes first whatever it sent.
-   */
-  #nextTarget(): SwimNode | undefined {
-    if (++this.#sinceReset > this.#table.ring.length) {
-      this.#table.resetRing();
-      this.#sinceReset = 1;
-    }
-    const probe = ++this.#probes;
-    const overdueFrom = probe - (2 * this.#table.live - 3);
-    let quietest: SwimNode | undefined;
-    let overdue: SwimNode | undefined;
-    for (const node of this.#table.ring) {
-      if (node === this.#table.self || isGone(node)) continue;
-      if (node.probedAt < 0) node.probedAt = probe;
-      if (node.probedAt <= overdueFrom && (overdue === undefined || node.probedAt < overdue.probedAt)) overdue = node;
-      if (quietest === undefined || node.checkedAt < quietest.checkedAt) quietest = node;
-    }
-    const target = overdue ?? quietest;
-    if (target !== undefined) {
-      target.probedAt = probe;
-      target.checkedAt = this.#context.timers.now;
-    }
-    return target;
   }
 
   #askOthers(round: Round): void {

@@ -24,9 +24,7 @@ export interface SwimNode {
   state: NodeState;
   /** When it came into this state. */
   stateSince: number;
-  /** When it last gave a sign of life that only itself can give, or was asked for one: its own ping, or a probe of ours. */
-  checkedAt: number;
-  /** At which of our probes it was last the target; -1: has not been looked at. */
+  /** After how many of our probes it was last the target, or came (back). */
   probedAt: number;
 }
 
