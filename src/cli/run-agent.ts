@@ -8,7 +8,7 @@ import type { HostLog } from '../host/log.ts';
 import { createLog } from '../host/log.ts';
 import { notifyService } from '../host/notify.ts';
 import { packageVersion } from '../host/package-version.ts';
-import { hostName } from '../host/system.ts';
+import { hostName, openFilesMax } from '../host/system.ts';
 import type { AgentConfig, ConfigOverride } from '../node/config.ts';
 import { placeScript, readConfig } from '../node/config.ts';
 import type { Node } from '../node/node-types.ts';
@@ -23,6 +23,9 @@ export interface AgentArguments {
   readonly overrides: readonly ConfigOverride[];
 }
 
+/** Room for as many connections as frontends and peers are allowed. */
+const openFilesWanted = 16_384;
+
 /** Runs until the node has stopped; the result is the exit code. */
 export async function runAgent(given: AgentArguments): Promise<number> {
   const config = loadConfig(given);
@@ -32,6 +35,8 @@ export async function runAgent(given: AgentArguments): Promise<number> {
   handleSignals({ given, config, starting, log });
   const host = await starting;
   growHeapUnderLoad();
+  const files = openFilesMax();
+  if (files !== undefined && files < openFilesWanted) log.warn('this process may have so few files open that its clients can use up what it needs itself: raise the limit (`ulimit -n`, LimitNOFILE in systemd)', { limit: files, wanted: openFilesWanted });
   const { node } = host;
   if (config.data === undefined) log.info('there is no data directory: this node is a new member after every start');
   let notJoined: TroupeError | undefined;

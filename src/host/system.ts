@@ -7,6 +7,16 @@ export function coreCount(): number {
   return os.availableParallelism();
 }
 
+/** Files and connections that this process may have open at a time; undefined where the system does not tell. Node.js has raised it as far as it may. */
+export function openFilesMax(): number | undefined {
+  try {
+    const limit = /^Max open files\s+(\d+)/m.exec(readFileSync('/proc/self/limits', 'latin1'))?.[1];
+    return limit === undefined ? undefined : Number(limit);
+  } catch {
+    return undefined;
+  }
+}
+
 export function hostName(): string {
   return os.hostname();
 }

@@ -20,7 +20,7 @@ afterEach(() => {
 afterAll(cleanUp);
 
 /** Runs the shell text in a process group of its own; AGENT in it is the agent's command line, READY the file for its stdout. */
-function shell(text: string): { ready: () => Promise<Record<string, string>>; ended: Promise<number | null> } {
+function shell(text: string): { words: () => string; ready: () => Promise<Record<string, string>>; ended: Promise<number | null> } {
   const file = join(temporaryDirectory(), 'ready');
   const agent = [process.execPath, program, 'agent', '--dev', '--name', 'one', ...anyPorts, '--log-level', 'debug'].join(' ');
   const child = spawn('/bin/sh', ['-c', text.replaceAll('AGENT', agent).replaceAll('READY', file)], { stdio: 'ignore', detached: true });
@@ -28,6 +28,7 @@ function shell(text: string): { ready: () => Promise<Record<string, string>>; en
   const ended = new Promise<number | null>((resolve) => child.on('close', resolve));
   const words = (): string => (existsSync(file) ? readFileSync(file, 'utf8') : '');
   return {
+    words,
     ended,
     async ready() {
       await until(() => /^ready .*\n/m.test(words()) || child.exitCode !== null, () => 'the agent is not ready');
@@ -50,6 +51,13 @@ test.each([
   expect((await run(['kv', 'get', 'a'], { env })).stdout).toBe('b');
   expect(await run(['leave'], { env })).toMatchObject({ code: 0 });
   if (!text.includes('| sleep')) expect(await agent.ended).toBe(0);
+});
+
+test('an agent that may open few files says so', async () => {
+  const agent = shell('(ulimit -n 200; exec AGENT) >READY 2>&1');
+  const { http } = await agent.ready();
+  expect(await run(['leave'], { env: { TROUPE_HTTP: http as string } })).toMatchObject({ code: 0 });
+  expect(agent.words()).toMatch(/"limit":200,.*ulimit -n/);
 });
 
 test('in a directory that is gone the agent says so', async () => {
