@@ -1,6 +1,6 @@
 import { closeSync, lstatSync, openSync, statfsSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { Key, RootDatabase } from 'lmdb';
 import { assert } from '../base/assert.ts';
 import { TroupeError, messageOf } from '../base/errors.ts';
@@ -235,10 +235,14 @@ export function diskError(doing: string, path: string, cause: unknown): TroupeEr
 }
 
 function freeBytes(path: string): number {
-  try {
-    const { bavail, bsize } = statfsSync(path);
-    return bavail * bsize;
-  } catch {
-    return Infinity;
+  // What could not be made is not there: its directory is on the same disk.
+  for (const place of [path, dirname(path)]) {
+    try {
+      const { bavail, bsize } = statfsSync(place);
+      return bavail * bsize;
+    } catch {
+      continue;
+    }
   }
+  return Infinity;
 }

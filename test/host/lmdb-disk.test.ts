@@ -6,7 +6,7 @@ import { build } from 'vite';
 import { afterAll, afterEach, describe, expect, it } from 'vitest';
 import type { Database } from '../../src/ports/disk.ts';
 import { lockData } from '../../src/host/data-lock.ts';
-import { LmdbDisk } from '../../src/host/lmdb-disk.ts';
+import { diskError, LmdbDisk } from '../../src/host/lmdb-disk.ts';
 
 const base = mkdtempSync(join(tmpdir(), 'troupe-lmdb-'));
 afterAll(() => rmSync(base, { recursive: true, force: true }));
@@ -161,6 +161,10 @@ describe('LmdbDisk.open()', () => {
       for (const each of processes) each.kill('SIGKILL');
     }
   });
+});
+
+it('diskError() counts what is free also for a file that could not be made', () => {
+  expect(diskError('write', join(base, 'not-there.json'), Object.assign(new Error('no room'), { code: 'ENOSPC' })).message).toMatch(/^cannot write .*: the disk is full \(\d+ bytes free\)/);
 });
 
 it('lockData() gives the lock back only if it is still its own', () => {
