@@ -19,8 +19,8 @@ const lastChunkBytes = 1 << 18;
  * on: given to the collector instead, that memory made it look through the whole heap every few seconds, and the kernel clear
  * new pages.
  */
-const spareChunksMax = 16;
-const spareChunks: Uint8Array[] = [];
+const spareChunksMax = 64;
+const spareChunks: Pick<Chunk, 'bytes' | 'offsets'>[] = [];
 
 interface Chunk {
   bytes: Uint8Array;
@@ -182,7 +182,7 @@ export class ReplicaLog {
       this.droppedUntil = Math.max(this.droppedUntil, chunk.lastAt);
       this.#bytes -= chunk.bytes.length;
       this.#chunks.shift();
-      if (chunk.bytes.length === lastChunkBytes && spareChunks.length < spareChunksMax) spareChunks.push(chunk.bytes);
+      if (chunk.bytes.length === lastChunkBytes && spareChunks.length < spareChunksMax) spareChunks.push({ bytes: chunk.bytes, offsets: chunk.offsets });
     }
   }
 
@@ -214,8 +214,8 @@ export class ReplicaLog {
     let chunk = this.#chunks.at(-1);
     if (chunk === undefined || chunk.bytes.length - chunk.used < length) {
       const size = Math.max(length, Math.min(lastChunkBytes, chunk === undefined ? firstChunkBytes : chunk.bytes.length * 2));
-      const bytes = (size === lastChunkBytes ? spareChunks.pop() : undefined) ?? new Uint8Array(size);
-      chunk = { bytes, used: 0, offsets: new Uint32Array(Math.max(8, size >> 6)), count: 0, firstSeq: this.#lastSeq + 1, lastAt: 0 };
+      const { bytes, offsets } = (size === lastChunkBytes ? spareChunks.pop() : undefined) ?? { bytes: new Uint8Array(size), offsets: new Uint32Array(Math.max(8, size >> 6)) };
+      chunk = { bytes, used: 0, offsets, count: 0, firstSeq: this.#lastSeq + 1, lastAt: 0 };
       this.#chunks.push(chunk);
       this.#bytes += size;
     }
