@@ -99,9 +99,10 @@ describe.each(worlds.filter(([name]) => !name.includes('TLS')))('Processes of %s
   });
 
   it('kills it when the lease is not renewed, and holds it as long as it is', async () => {
-    const seen = spawn(world.commands.idle, 700);
+    // Long enough for a busy machine to let this process renew it in time.
+    const seen = spawn(world.commands.idle, 2500);
     await world.until(() => seen.out.stdout === 'up\n');
-    for (let i = 0; i < 6; i++) {
+    for (let i = 0; i < 14; i++) {
       await world.pass(200);
       seen.child.renew();
     }
@@ -110,7 +111,7 @@ describe.each(worlds.filter(([name]) => !name.includes('TLS')))('Processes of %s
     seen.child.renew(300);
     await world.until(() => seen.exit !== undefined);
     expect(world.clock.now() - last).toBeGreaterThanOrEqual(299);
-    expect(world.clock.now() - last).toBeLessThan(690);
+    expect(world.clock.now() - last).toBeLessThan(2490);
     expect(seen.exit).toEqual({ type: 'signalled', signal: 'SIGKILL' });
   });
 });
