@@ -1,9 +1,29 @@
+import { uptime } from 'node:os';
 import type { Clock, Timer } from '../ports/clock.ts';
 import { TimerHeap } from '../base/timer-heap.ts';
 import { atEndOfTurn } from './turn.ts';
 
 /** setTimeout turns anything longer into 1 ms. */
 const timeoutMaxMs = 2 ** 31 - 1;
+
+/** Shorter sleeps are what the margins of leases are for. */
+const noticedMs = 30;
+
+/** What the system says of the time (ms). */
+export interface TimeSources {
+  /** Stands still while the machine sleeps. */
+  now(): number;
+  wallTime(): number;
+  /** Does not; may be slow to ask for, and coarse. */
+  sinceBootMs(): number;
+}
+
+const systemTime: TimeSources = {
+  now: () => performance.now(),
+  wallTime: () => Date.now(),
+  // Elsewhere this is made from the wall clock, and tells nothing more.
+  sinceBootMs: () => (process.platform === 'linux' ? 1000 * uptime() : performance.now()),
+};
 
 class HostTimer implements Timer {
   readonly at: number;
@@ -30,6 +50,11 @@ class HostTimer implements Timer {
  * it fires up to about 2 ms late when the loop is free.
  */
 export class HostClock implements Clock {
+  readonly #sources: TimeSources;
+  /** By how much the wall clock, and the time since boot, are ahead of `now`. */
+  #wallAheadMs: number;
+  #bootAheadMs: number;
+  #sleptMs = 0;
   readonly #heap = new TimerHeap<HostTimer>();
   #sequence = 0;
   #timeout: NodeJS.Timeout | undefined;
@@ -37,12 +62,37 @@ export class HostClock implements Clock {
   #armedFor = Infinity;
   readonly #wake = (): void => this.#fireDue();
 
+  constructor(sources: TimeSources = systemTime) {
+    this.#sources = sources;
+    const now = sources.now();
+    this.#wallAheadMs = sources.wallTime() - now;
+    this.#bootAheadMs = sources.sinceBootMs() - now;
+  }
+
   now(): number {
-    return performance.now();
+    return this.#sources.now();
   }
 
   wallTime(): number {
-    return Date.now();
+    return this.#sources.wallTime();
+  }
+
+  /**
+   * A machine that wakes has its wall clock set before anybody runs; so has one whose administrator turns the hands. The time
+   * since boot, which is asked for only then, tells the two apart. Not noticed: a guest whose host stops all its clocks with it.
+   */
+  sleptMs(): number {
+    const now = this.#sources.now();
+    const wallAheadMs = this.#sources.wallTime() - now;
+    if (Math.abs(wallAheadMs - this.#wallAheadMs) > noticedMs) {
+      this.#wallAheadMs = wallAheadMs;
+      const sleptMs = this.#sources.sinceBootMs() - now - this.#bootAheadMs;
+      if (sleptMs > noticedMs) {
+        this.#bootAheadMs += sleptMs;
+        this.#sleptMs += sleptMs;
+      }
+    }
+    return this.#sleptMs;
   }
 
   at(atMs: number, fire: () => void): Timer {

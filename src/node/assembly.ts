@@ -215,7 +215,7 @@ export class Assembly implements PartsToStop, Answering, PeerFollowers, MapFollo
       fetchHandover: async (node, app, epoch) => node === this.self ? apps.handover(app, epoch) : await fetchHandover(calls, this.clock, this.log, { node, app, epoch, isLive: () => consensus.map.nodes[node]?.live === true }),
       appNode: (config, isCurrent) => keyspaces.forApp(config, isCurrent),
       load: loadModule,
-      command: () => ({ processes, files, environment: this.#options.commandEnvironment?.() ?? {}, leaseLeftMs: () => (this.session?.lease.validUntil ?? 0) - this.clock.now() }),
+      command: () => ({ processes, files, environment: this.#options.commandEnvironment?.() ?? {}, leaseLeftMs: () => this.session?.leftMs(this.clock.now()) ?? 0 }),
     });
     this.apps = apps;
   }
@@ -259,7 +259,7 @@ export class Assembly implements PartsToStop, Answering, PeerFollowers, MapFollo
         this.#readiness.lookAgain();
       },
       onLost: () => this.apps?.revokeAll(),
-      onRenewed: () => this.apps?.renewed((this.session?.lease.validUntil ?? 0) - this.clock.now()),
+      onRenewed: () => this.apps?.renewed(this.session?.leftMs(this.clock.now()) ?? 0),
       appliedIndex: () => consensus.raft.appliedIndex,
       onRefused: (error) => {
         // Before it ever belonged there is nothing to lose: the operator should see it at once.

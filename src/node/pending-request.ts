@@ -38,6 +38,8 @@ export class PendingRequest implements ExecuteSink {
   keyspaceId = 0;
   partition = 0;
   startedAt = 0;
+  /** How long the machine had slept by then, or a little less. */
+  sleptMs = 0;
   tries = 0;
   /** The node that has it now. */
   target: string | undefined;

@@ -54,6 +54,8 @@ export class Requests implements RequestKeeper {
   /** Those of them that no node has at the moment. */
   readonly #homeless = new Set<PendingRequest>();
   #pendingBytes = 0;
+  /** As when it was last looked at; not for each request. */
+  #sleptMs = 0;
   #expireAt = 0;
   #nextId: number;
   #timer: Timer | undefined;
@@ -90,6 +92,7 @@ export class Requests implements RequestKeeper {
     this.#spare = undefined;
     const now = this.#clock.now();
     pending.begin(this.#nextId++, this.#around.origin(), keyspace, entry.id, index, now, sink);
+    pending.sleptMs = this.#sleptMs;
     if (this.#tryLocal(pending, request, now)) {
       if (pending.done) {
         this.#spare = pending;
@@ -112,12 +115,18 @@ export class Requests implements RequestKeeper {
     sink.reply(reply);
   }
 
+  /** How long ago it was first sent; the machine may have slept since. */
+  #ageOf(pending: PendingRequest, now: number): number {
+    this.#sleptMs = this.#clock.sleptMs();
+    return now - pending.startedAt + this.#sleptMs - pending.sleptMs;
+  }
+
   /** True if this node's own copy took the request. */
   #tryLocal(pending: PendingRequest, request: StoreRequest, now: number): boolean {
     const copy = this.#store.keyspaces.get(pending.keyspaceId)?.copies[pending.partition];
     if (copy === undefined || !copy.serving || !this.#around.hasRights(now)) return false;
     pending.target = this.#around.self;
-    const ageMs = pending.tries === 0 ? 0 : Math.max(1, now - pending.startedAt);
+    const ageMs = pending.tries === 0 ? 0 : Math.max(1, this.#ageOf(pending, now));
     pending.tries++;
     copy.execute(now, this.#store.nowSeconds(), request, pending.origin, pending.id, ageMs, pending);
     return true;
@@ -165,7 +174,7 @@ export class Requests implements RequestKeeper {
     head.epoch = entry.epoch;
     head.origin = pending.origin;
     head.id = pending.id;
-    head.ageMs = pending.tries === 0 ? 0 : Math.max(1, Math.ceil(now - pending.startedAt));
+    head.ageMs = pending.tries === 0 ? 0 : Math.max(1, Math.ceil(this.#ageOf(pending, now)));
     if (pending.tries > 0) this.retried++;
     pending.tries++;
     head.attempt = pending.tries & 0xffff;
@@ -264,6 +273,7 @@ export class Requests implements RequestKeeper {
     this.#timer = undefined;
     if (this.#closed) return;
     const now = this.#clock.now();
+    this.#sleptMs = this.#clock.sleptMs();
     for (const pending of this.#homeless) if (now >= pending.notBefore) this.#dispatch(pending);
     if (now >= this.#expireAt) {
       this.#expireAt = now + expireEveryMs;

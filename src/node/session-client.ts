@@ -84,8 +84,18 @@ export class SessionClient {
     return node !== undefined && node.live && node.instance === this.#around.instance && node.session === this.lease.session;
   }
 
+  /** What the leader's time has passed at the least: a clock that stood still while the machine slept is no excuse. */
+  #lived(now: number): number {
+    return now + this.#clock.sleptMs();
+  }
+
   hasRights(now: number): boolean {
-    return this.lease.isValid(now) && this.isCurrent;
+    return this.lease.isValid(this.#lived(now)) && this.isCurrent;
+  }
+
+  /** What is left of the lease (ms). */
+  leftMs(now: number): number {
+    return this.lease.validUntil - this.#lived(now);
   }
 
   onMap(map: ClusterMap): void {
@@ -163,10 +173,10 @@ export class SessionClient {
 
   #armExpiry(): void {
     if (this.#expiryTimer !== undefined) return;
-    this.#expiryTimer = this.#clock.at(this.lease.validUntil, () => {
+    this.#expiryTimer = this.#clock.at(this.lease.validUntil - this.#clock.sleptMs(), () => {
       this.#expiryTimer = undefined;
       if (this.#stopped) return;
-      if (this.#active && !this.lease.isValid(this.#clock.now())) this.#log.warn('the lease of this node ran out: it stops acting for the cluster', { session: this.lease.session });
+      if (this.#active && this.leftMs(this.#clock.now()) <= 0) this.#log.warn('the lease of this node ran out: it stops acting for the cluster', { session: this.lease.session });
       this.#checkActive();
     });
   }
@@ -174,11 +184,13 @@ export class SessionClient {
   #renew(): void {
     const leader = this.#around.leaderName();
     if (leader === undefined || this.lease.session === 0 || this.#paused) return;
-    this.#around.renew(leader, this.lease.session, this.lease.sent(this.#clock.now()));
+    this.#around.renew(leader, this.lease.session, this.lease.sent(this.#lived(this.#clock.now())));
   }
 
   #tick(): void {
     if (this.#stopped) return;
+    // The timer that ends the lease stood still while the machine slept.
+    if (this.#active) this.#checkActive();
     if (this.lease.session !== 0) this.#renew();
     else if (!this.#registering && !this.#paused) void this.#register();
     this.#arm(this.lease.session !== 0 ? this.#map.timing.renewMs : registerRetryMaxMs);

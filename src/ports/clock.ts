@@ -8,6 +8,11 @@ export interface Clock {
   now(): number;
   /** Milliseconds since 1970 as the host believes; may jump either way. */
   wallTime(): number;
+  /**
+   * How long the machine has slept since this clock began, as far as the system tells (ms): `now` stood still meanwhile. Whoever
+   * promised something for a time adds it. Costs little more than `now`.
+   */
+  sleptMs(): number;
   /** Calls `fire` once, at or soon after `atMs` on this clock's `now`. Never synchronously. */
   at(atMs: number, fire: () => void): Timer;
   /**

@@ -5,6 +5,8 @@ import type { RunningNode } from './checkers/checker.ts';
 import type { SimProgramContext, SimPrograms } from './sim-processes.ts';
 import type { Trace } from './trace.ts';
 
+const noticesSleepMs = 120;
+
 /** The code of the simulated apps: takes its time to start and stop, fails now and then, and tells the checker everything. */
 export class AppRecorder {
   readonly #random: Prng;
@@ -60,7 +62,8 @@ export class AppRecorder {
     context.signal.addEventListener('abort', () => this.#trace.add(`${node} app ${app} is told to end, epoch ${context.epoch}`));
     this.#checker.started({
       app, node, epoch: context.epoch, type: context.type, instance: parts.instance,
-      isActive: () => process.alive && !process.paused && !context.signal.aborted,
+      // Nobody tells a process that its machine has slept: it finds out when it next looks, at the latest at the next tick.
+      isActive: () => process.alive && !process.paused && !context.signal.aborted && (process.clock.now() - process.clock.wokeAt > noticesSleepMs || parts.session.hasRights(process.clock.now())),
       hasRights: () => parts.session.hasRights(process.clock.now()),
     });
     const fails = this.failing && this.#random.chance(0.05);

@@ -2,7 +2,7 @@
 import { between, kill, pickName, someNames, someNode } from './fault-tools.ts';
 import type { Fault, FaultContext } from './fault-tools.ts';
 
-export type ExtraFaultKind = 'forget' | 'force-leave' | 'maintenance' | 'zone-down' | 'stuck-disk' | 'torn-log' | 'reset' | 'reconfigure';
+export type ExtraFaultKind = 'forget' | 'force-leave' | 'maintenance' | 'zone-down' | 'stuck-disk' | 'torn-log' | 'reset' | 'reconfigure' | 'sleep';
 
 const appsMax = 5;
 
@@ -105,5 +105,18 @@ export const extraKinds: Readonly<Record<ExtraFaultKind, Fault>> = {
       await kill(context, name, between(random, 50, 500));
       if (!(await context.whole(8000))) return;
     }
+  },
+  'sleep': async (context) => {
+    const process = context.cluster.process(pickName(context));
+    if (process === undefined || process.paused) return;
+    const ms = between(context.random, 100, context.random.chance(0.3) ? 6000 : 1500);
+    context.trace(`FAULT the machine of ${process.name} sleeps for ${ms.toFixed(0)} ms, and its clock with it`);
+    const begun = context.world.scheduler.now;
+    process.pause();
+    await context.sleep(ms);
+    if (!process.paused) return;
+    process.clock.wake(context.world.scheduler.now - begun);
+    context.trace(`the machine of ${process.name} wakes`);
+    process.resume();
   },
 };

@@ -23,6 +23,9 @@ export class SimClock implements Clock {
   readonly #lateMaxMs: number;
   readonly #float: () => number;
   #wallStartMs: number;
+  /** True time for which the machine has slept, and when it last woke. */
+  #asleepMs = 0;
+  wokeAt: number = Number.NEGATIVE_INFINITY;
   #turn: (() => void)[] = [];
 
   constructor(scheduler: SimScheduler, gate: Turnstile, float: () => number, options: SimClockOptions = {}) {
@@ -36,7 +39,11 @@ export class SimClock implements Clock {
   }
 
   now(): number {
-    return this.#offsetMs + this.#scheduler.now * this.#rate;
+    return this.#offsetMs + (this.#scheduler.now - this.#asleepMs) * this.#rate;
+  }
+
+  sleptMs(): number {
+    return this.#asleepMs * this.#rate;
   }
 
   wallTime(): number {
@@ -48,9 +55,15 @@ export class SimClock implements Clock {
     this.#wallStartMs += byMs;
   }
 
+  /** The machine wakes after so long a sleep, of true time: `now` goes on where it was. */
+  wake(afterMs: number): void {
+    this.#asleepMs += afterMs;
+    this.wokeAt = this.now();
+  }
+
   at(atMs: number, fire: () => void): Timer {
     const late = this.#lateMaxMs === 0 ? 0 : this.#float() * this.#lateMaxMs;
-    return new SimTimer(this.#scheduler, this.#gate, (atMs - this.#offsetMs) / this.#rate + late, () => this.now() >= atMs, fire);
+    return new SimTimer(this.#scheduler, this.#gate, () => (atMs - this.#offsetMs) / this.#rate + this.#asleepMs + late, () => this.now() >= atMs, fire);
   }
 
   endOfTurn(run: () => void): void {
@@ -68,24 +81,39 @@ export class SimClock implements Clock {
 class SimTimer implements Timer {
   readonly #scheduler: SimScheduler;
   readonly #gate: Turnstile;
+  readonly #dueAt: () => number;
   readonly #isDue: () => boolean;
   readonly #fire: () => void;
   #event: TimedTask | undefined;
   #cancelled = false;
 
-  constructor(scheduler: SimScheduler, gate: Turnstile, atTrueMs: number, isDue: () => boolean, fire: () => void) {
+  /** @param dueAt in true time; later by what the machine sleeps meanwhile */
+  constructor(scheduler: SimScheduler, gate: Turnstile, dueAt: () => number, isDue: () => boolean, fire: () => void) {
     this.#scheduler = scheduler;
     this.#gate = gate;
+    this.#dueAt = dueAt;
     this.#isDue = isDue;
     this.#fire = fire;
-    this.#event = scheduler.at(atTrueMs, () => this.#due());
+    this.#event = scheduler.at(dueAt(), () => this.#due());
   }
 
   #due(): void {
     this.#event = undefined;
+    if (!this.#isDue()) this.#waitOn();
+    else {
+      this.#gate.enter(() => {
+        if (this.#cancelled) return;
+        // It may have waited at the gate while the machine slept.
+        if (this.#isDue()) this.#fire();
+        else this.#waitOn();
+      });
+    }
+  }
+
+  #waitOn(): void {
+    const { now } = this.#scheduler;
     // With drift the division rounds: never early, so a hair later.
-    if (!this.#isDue()) this.#event = this.#scheduler.after(0.000_001 * Math.max(1, this.#scheduler.now * 1e-9), () => this.#due());
-    else this.#gate.enter(() => this.#cancelled || this.#fire());
+    this.#event = this.#scheduler.at(Math.max(this.#dueAt(), now + 0.000_001 * Math.max(1, now * 1e-9)), () => this.#due());
   }
 
   cancel(): void {

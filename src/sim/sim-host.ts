@@ -82,7 +82,7 @@ export class SimHost {
 export class SimProcess {
   readonly name: string;
   readonly host: SimHost;
-  readonly clock: Clock & { jumpWall(byMs: number): void };
+  readonly clock: SimClock;
   readonly random: Random & Prng;
   readonly datagrams: Datagrams;
   readonly streams: Streams;

@@ -11,6 +11,10 @@ export class HandClock implements Clock {
     return this.#now;
   }
 
+  sleptMs(): number {
+    return 0;
+  }
+
   wallTime(): number {
     return 1_000_000 + this.#now;
   }

@@ -19,6 +19,9 @@ export class StillClock implements Clock {
   now(): number {
     return 0;
   }
+  sleptMs(): number {
+    return 0;
+  }
   wallTime(): number {
     return this.wallMs;
   }

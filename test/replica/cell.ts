@@ -57,6 +57,7 @@ export class CellNode {
     const peers = { writer: (to: string) => this.#writer(to), arm: () => { this.#armed = true; } } as unknown as Peers;
     const clock = {
       now: () => this.cell.now,
+      sleptMs: () => 0,
       wallTime: () => this.wallMs,
       at: (at: number, callback: () => void) => {
         const timer = { at, callback };

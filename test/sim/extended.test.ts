@@ -64,7 +64,7 @@ describe('the extended workload', () => {
 
 describe('a planted error', () => {
   const clockAhead = (clock: Clock, byMs: number): Clock => ({
-    now: () => clock.now(), wallTime: () => clock.wallTime() + byMs, at: (atMs, fire) => clock.at(atMs, fire), endOfTurn: (run) => clock.endOfTurn(run),
+    now: () => clock.now(), sleptMs: () => clock.sleptMs(), wallTime: () => clock.wallTime() + byMs, at: (atMs, fire) => clock.at(atMs, fire), endOfTurn: (run) => clock.endOfTurn(run),
   });
 
   it('is caught: entries that vanish before their time', async () => {

@@ -146,3 +146,28 @@ describe('seeds that once failed', () => {
     expect(result.findings).toEqual([]);
   });
 });
+
+describe('a machine that slept, and its monotonic clock with it', () => {
+  it.each([900, 3000])('acts for the cluster no more when it wakes after %i ms, though its own clock says that its lease holds', async (sleepMs) => {
+    const world = new SimWorld({ seed: sleepMs });
+    const cluster = new SimCluster(world, { nodes: 3, keyspace: { partitions: 1 } });
+    cluster.startAll();
+    expect(await cluster.until(() => cluster.isHealthy() && cluster.nodes().length === 3, 30_000)).toBe(true);
+    const put = async (name: string, value: string): Promise<unknown> => await world.scheduler.settle(cluster.node(name)!.keyspace('default').put('k', value));
+    await put('n1', 'old');
+    const sleeper = cluster.node('n1')!.partitions()[0]!.primary!;
+    const other = cluster.names.find((name) => name !== sleeper)!;
+    const process = cluster.process(sleeper)!;
+    const [lost, written] = [world.scheduler.now, cluster.node(other)!.keyspace('default')];
+    process.pause();
+    await cluster.runFor(sleepMs - 1);
+    let isWritten = false;
+    void written.put('k', 'new').then(() => { isWritten = true; });
+    await cluster.until(() => isWritten, 3000);
+    process.clock.wake(world.scheduler.now - lost);
+    process.resume();
+    const entry = await world.scheduler.settle(cluster.node(sleeper)!.keyspace('default').get('k'));
+    expect(new TextDecoder().decode(entry?.value)).toBe('new');
+    expect(await cluster.until(() => cluster.isHealthy(), 20_000)).toBe(true);
+  });
+});
