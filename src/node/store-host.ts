@@ -199,12 +199,13 @@ export class StoreHost implements CopySink {
     this.#change(copy, { settled: true });
   }
 
-  requestResign(copy: Copy): void {
-    this.#log.warn('the copy of this node is not complete: it gives up being primary', { partition: copy.address.partition });
-    this.#change(copy, { remove: this.#self });
+  requestResign(copy: Copy, inFavourOf?: string): void {
+    if (inFavourOf === undefined) this.#log.warn('the copy of this node is not complete: it gives up being primary', { partition: copy.address.partition });
+    else this.#log.info('another copy has more than this one, which is to be primary: it steps back', { partition: copy.address.partition, for: inFavourOf });
+    this.#change(copy, { remove: this.#self, ...(inFavourOf === undefined ? {} : { inFavourOf }) });
   }
 
-  #change(copy: Copy, change: Pick<InSyncChange, 'add' | 'remove' | 'session' | 'settled'>): void {
+  #change(copy: Copy, change: Pick<InSyncChange, 'add' | 'remove' | 'session' | 'settled' | 'inFavourOf'>): void {
     const keyspace = this.keyspaces.get(copy.address.keyspace);
     if (keyspace === undefined) return;
     this.#changes.push({ keyspace: keyspace.entry.name, partition: copy.address.partition, epoch: copy.epoch, ...change });

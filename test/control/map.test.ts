@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { apply, decodeMap, encodeMap } from '../../src/core/control/apply.ts';
 import { decodeCommand, encodeCommand } from '../../src/core/control/commands.ts';
-import type { Command } from '../../src/core/control/commands.ts';
+import type { Command, InSyncChange } from '../../src/core/control/commands.ts';
 import { emptyMap } from '../../src/core/control/map.ts';
 import type { PartitionEntry } from '../../src/core/control/map.ts';
 import { Control, keyspaceOptions, specOf } from './support.ts';
@@ -99,6 +99,18 @@ describe('partitions', () => {
     expect(partition(control).founding).toEqual(['b']);
     control.apply({ type: 'forget-node', name: 'b' });
     expect(partition(control)).toMatchObject({ lastInSync: [], founding: [], lost: true });
+  });
+
+  test('a primary that steps back for a copy with more does so for that one, and not once that one has left', () => {
+    const control = withKeyspace([['a', 'b', 'c']], 'majority');
+    const { primary, epoch } = partition(control);
+    const [second, third] = partition(control).inSync.filter((name) => name !== primary);
+    const change = (inFavourOf: string): InSyncChange => ({ keyspace: 'k', partition: 0, epoch, remove: primary!, inFavourOf });
+    control.down(second!);
+    expect(control.apply({ type: 'in-sync', changes: [change(second!)] })).toMatchObject({ code: 'STALE' });
+    expect(partition(control)).toMatchObject({ primary, lost: false });
+    expect(control.apply({ type: 'in-sync', changes: [change(third!)] })).toMatchObject({ ok: true });
+    expect(partition(control)).toMatchObject({ primary: third, inSync: [third] });
   });
 
   test('an order to forget a node does not meet its next life', () => {

@@ -36,6 +36,8 @@ export interface InSyncChange {
   readonly session?: number;
   /** The primary itself: it resigns, because its copy is not complete. */
   readonly remove?: string;
+  /** With the primary's resignation: its copy is complete, but this one's log is longer than any that it can catch up from. Void once that one has left. */
+  readonly inFavourOf?: string;
   /** It serves, so whoever was primary before it has given up. */
   readonly settled?: boolean;
 }

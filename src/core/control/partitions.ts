@@ -98,7 +98,12 @@ export function changeInSync(map: ClusterMap, change: InSyncChange): boolean {
   const keyspace = map.keyspaces[change.keyspace];
   const partition = keyspace?.partitions[change.partition];
   if (keyspace === undefined || partition === undefined || partition.epoch !== change.epoch || partition.primary === undefined) return false;
-  if (change.remove === partition.primary) return resign(keyspace, partition, change.partition, change.remove);
+  if (change.remove === partition.primary) {
+    const { inFavourOf } = change;
+    // Whoever was to take over has gone meanwhile: then this primary's copy is the best there is, and may have served since.
+    if (inFavourOf !== undefined && !partition.inSync.includes(inFavourOf)) return false;
+    return resign(keyspace, partition, change.partition, change.remove, inFavourOf);
+  }
   if (change.settled === true) partition.former = undefined;
   if (change.add !== undefined) {
     const node = map.nodes[change.add];
@@ -113,10 +118,10 @@ export function changeInSync(map: ClusterMap, change: InSyncChange): boolean {
   return true;
 }
 
-/** By its own word the primary's copy is not complete: it holds nothing that counts. */
-function resign(keyspace: KeyspaceEntry, partition: PartitionEntry, index: number, name: string): boolean {
+/** By its own word the primary's copy is not complete and holds nothing that counts, or misses what another one has. */
+function resign(keyspace: KeyspaceEntry, partition: PartitionEntry, index: number, name: string, inFavourOf: string | undefined): boolean {
   leaveInSync(partition, name);
-  if (partition.inSync.length > 0) promote(keyspace, partition, index);
+  if (partition.inSync.length > 0) promote(keyspace, partition, index, inFavourOf);
   else {
     partition.primary = undefined;
     partition.epoch += 1;

@@ -81,10 +81,10 @@ export class Settling {
   }
 
   /** Another is to take over. */
-  resign(now: number): void {
+  resign(now: number, inFavourOf?: string): void {
     if (now - this.#resignedAt < probeEveryMs) return;
     this.#resignedAt = now;
-    this.#copy.sink.requestResign(this.#copy);
+    this.#copy.sink.requestResign(this.#copy, inFavourOf);
   }
 
   /** Tells the leader that the primary before has given up, as long as the map does not say so. */
@@ -115,7 +115,7 @@ export class Settling {
     if (reader.count() === 0) {
       // The longest log does not reach back to where this one ends: here writes do not wait for all copies, and this
       // one missed too many. The other, as primary, can serve at once.
-      this.resign(now);
+      this.resign(now, from);
       return false;
     }
     reader.at = at;

@@ -22,8 +22,8 @@ export interface CopySink {
   requestRemove(copy: Copy, node: string): void;
   /** The primary serves after a transfer, so the primary before has given up. Repeated until the map says so. */
   requestSettled(copy: Copy): void;
-  /** This primary's own copy is not complete: another is to take over, or the partition is lost. Repeated until the map says so. */
-  requestResign(copy: Copy): void;
+  /** This primary's own copy is not complete: another is to take over, or the partition is lost. With `inFavourOf` it is, but that one has a log that goes further. Repeated until the map says so. */
+  requestResign(copy: Copy, inFavourOf?: string): void;
   /** The copy began or ceased to serve as primary. */
   servingChanged(copy: Copy): void;
   /** True if another snapshot may be sent now; each grant is given back with `snapshotDone`. */
