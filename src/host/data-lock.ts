@@ -1,9 +1,11 @@
-import { linkSync, readFileSync, renameSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
+import { linkSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { TroupeError } from '../base/errors.ts';
 import { systemCodeOf } from './socket-errors.ts';
 
-const lockFileName = 'lock';
+/** lock-1, lock-2, …: each holder of the directory made one, and only the newest counts. */
+const lockPattern = /^lock-([1-9][0-9]{0,14})$/;
+const attemptsMax = 20;
 
 /** Who holds a data directory. The start time tells a living holder from another process that got its pid later. */
 interface Holder {
@@ -15,25 +17,46 @@ interface Holder {
 
 /**
  * Makes this process the only one that uses `directory`, until the result is called. A lock whose holder is dead
- * (kill -9, power loss) is taken over. The lock is a file, so it holds among processes that see one another's
- * pids; two containers that share a volume do not.
+ * (kill -9, power loss) or has given it back is taken over by making its successor; of several that try, one can. Whoever looked
+ * too early makes a successor to a lock that is no longer the newest, sees that, and removes it. The newest is never
+ * removed: for that moment the old number would be as good as new.
+ *
+ * The lock is a file, so it holds among processes that see one another's pids; two containers that share a volume do not.
  * @throws TroupeError DATA_LOCKED
  */
 export function lockData(directory: string): () => void {
-  const path = join(directory, lockFileName);
   const mine: Holder = { pid: process.pid, startTime: startTimeOf(process.pid) ?? '', bootId: bootId() };
   // Written aside and linked: the lock appears whole or not at all.
-  const draft = `${path}.${process.pid}`;
+  const draft = join(directory, `lock.${process.pid}`);
   writeFileSync(draft, JSON.stringify(mine));
   try {
-    for (let attempt = 0; attempt < 10; attempt++) {
-      if (tryLink(draft, path)) return () => unlock(path, mine);
-      takeOverIfStale(directory, path);
+    for (let attempt = 0; attempt < attemptsMax; attempt++) {
+      const newest = locksIn(directory).at(-1) ?? 0;
+      const holder = newest === 0 ? 'gone' : readHolder(lockPath(directory, newest));
+      if (holder !== 'gone' && holder !== 'unreadable' && isAlive(holder)) throw lockedError(directory, holder.pid);
+      const own = newest + 1;
+      const path = lockPath(directory, own);
+      if (!tryLink(draft, path)) continue;
+      const all = locksIn(directory);
+      if (all.at(-1) === own) {
+        for (const older of all.slice(0, -1)) rmSync(lockPath(directory, older), { force: true });
+        return () => unlock(path, mine);
+      }
+      rmSync(path, { force: true });
     }
   } finally {
     rmSync(draft, { force: true });
   }
   throw lockedError(directory, undefined);
+}
+
+function lockPath(directory: string, number: number): string {
+  return join(directory, `lock-${number}`);
+}
+
+/** The newest comes last. */
+function locksIn(directory: string): number[] {
+  return readdirSync(directory).flatMap((name) => lockPattern.exec(name)?.[1] ?? []).map(Number).sort((a, b) => a - b);
 }
 
 function tryLink(draft: string, path: string): boolean {
@@ -44,25 +67,6 @@ function tryLink(draft: string, path: string): boolean {
     if (systemCodeOf(error) === 'EEXIST') return false;
     throw error;
   }
-}
-
-/**
- * Of several processes that find the same stale lock, each renames it aside; only one rename of it succeeds.
- * A process that renames late could take away a fresh lock instead, so what was renamed is checked, and put back.
- */
-function takeOverIfStale(directory: string, path: string): void {
-  const holder = readHolder(path);
-  if (holder === 'gone') return;
-  if (holder !== 'unreadable' && isAlive(holder)) throw lockedError(directory, holder.pid);
-  const aside = `${path}.stale.${process.pid}`;
-  try {
-    renameSync(path, aside);
-  } catch {
-    return; // Another was quicker.
-  }
-  const renamed = readHolder(aside);
-  if (renamed !== 'gone' && renamed !== 'unreadable' && isAlive(renamed)) tryLink(aside, path);
-  rmSync(aside, { force: true });
 }
 
 function readHolder(path: string): Holder | 'gone' | 'unreadable' {
@@ -108,13 +112,14 @@ function bootId(): string {
   }
 }
 
+/** An empty lock has no holder. Making it so needs no room on the disk. */
 function unlock(path: string, mine: Holder): void {
   const holder = readHolder(path);
   if (holder === 'gone' || holder === 'unreadable' || holder.pid !== mine.pid || holder.startTime !== mine.startTime) return;
   try {
-    unlinkSync(path);
+    truncateSync(path);
   } catch {
-    // Left behind, it is stale as soon as this process ends.
+    // It counts no more as soon as this process ends.
   }
 }
 

@@ -1,9 +1,11 @@
 import { execFileSync, fork, spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import fs from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { build } from 'vite';
-import { afterAll, afterEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, describe, expect, it, vi } from 'vitest';
 import type { Database } from '../../src/ports/disk.ts';
 import { lockData } from '../../src/host/data-lock.ts';
 import { diskError, LmdbDisk } from '../../src/host/lmdb-disk.ts';
@@ -64,7 +66,7 @@ describe('LmdbDisk.open()', () => {
     writeFileSync(join(directory, 'raft.lmdb'), 'not a database '.repeat(2000));
     await expect(diskAt(directory).open('raft')).rejects.toMatchObject({ code: 'DISK_CORRUPT' });
     expect(readFileSync(join(directory, 'raft.lmdb'), 'utf8')).toBe('not a database '.repeat(2000));
-    expect(readdirSync(directory)).not.toContain('lock');
+    expect(readFileSync(join(directory, 'lock-1'), 'utf8')).toBe('');
   });
 
   it('says DISK_CORRUPT about a damaged database, where LMDB itself would end the process', async () => {
@@ -104,7 +106,7 @@ describe('LmdbDisk.open()', () => {
     const directory = fresh();
     const other = spawn('sleep', ['1000']);
     try {
-      writeFileSync(join(directory, 'lock'), JSON.stringify(holderOf(other.pid as number)));
+      writeFileSync(join(directory, 'lock-1'), JSON.stringify(holderOf(other.pid as number)));
       await expect(diskAt(directory).open('raft')).rejects.toMatchObject({ code: 'DATA_LOCKED', fields: { pid: other.pid }, message: expect.stringContaining(`process ${other.pid}`) });
     } finally {
       other.kill('SIGKILL');
@@ -129,10 +131,10 @@ describe('LmdbDisk.open()', () => {
     await new Promise((resolve) => dead.once('exit', resolve));
     for (const stale of [JSON.stringify({ ...living, pid: dead.pid }), JSON.stringify({ ...living, startTime: '1' }), JSON.stringify({ ...living, bootId: 'x' }), '{"pid":', '', 'null']) {
       const directory = fresh();
-      writeFileSync(join(directory, 'lock'), stale);
+      writeFileSync(join(directory, 'lock-7'), stale);
       await diskAt(directory).open('raft');
-      expect(JSON.parse(readFileSync(join(directory, 'lock'), 'utf8'))).toEqual(holderOf(process.pid));
-      expect(readdirSync(directory).filter((name) => name.startsWith('lock.'))).toEqual([]);
+      expect(JSON.parse(readFileSync(join(directory, 'lock-8'), 'utf8'))).toEqual(holderOf(process.pid));
+      expect(readdirSync(directory).filter((name) => name.startsWith('lock'))).toEqual(['lock-8']);
     }
   });
 
@@ -150,9 +152,9 @@ describe('LmdbDisk.open()', () => {
     const next = (): Promise<unknown[]> => Promise.all(processes.map((each) => new Promise((resolve) => each.once('message', resolve))));
     try {
       await next();
-      for (let round = 0; round < 20; round++) {
+      for (let round = 0; round < 200; round++) {
         const directory = fresh();
-        writeFileSync(join(directory, 'lock'), JSON.stringify({ pid: 2 ** 22 + 1, startTime: '1', bootId: 'x' }));
+        writeFileSync(join(directory, 'lock-1'), JSON.stringify({ pid: 2 ** 22 + 1, startTime: '1', bootId: 'x' }));
         const answers = next();
         for (const each of processes) each.send(directory);
         expect((await answers).map(String).sort()).toEqual(['DATA_LOCKED', 'DATA_LOCKED', 'DATA_LOCKED', 'mine']);
@@ -167,13 +169,35 @@ it('diskError() counts what is free also for a file that could not be made', () 
   expect(diskError('write', join(base, 'not-there.json'), Object.assign(new Error('no room'), { code: 'ENOSPC' })).message).toMatch(/^cannot write .*: the disk is full \(\d+ bytes free\)/);
 });
 
+it('lockData() does not succeed to a lock that has had successors since it was looked at', () => {
+  const directory = fresh();
+  const stale = JSON.stringify({ ...holderOf(process.ppid), startTime: '1' });
+  writeFileSync(join(directory, 'lock-3'), stale);
+  // Between the look at lock-3 and the making of lock-4 another process makes both lock-4 and lock-5, and removes what is older.
+  const taken = JSON.stringify(holderOf(process.ppid));
+  const readdir = vi.spyOn(fs, 'readdirSync').mockImplementationOnce((() => {
+    rmSync(join(directory, 'lock-3'));
+    writeFileSync(join(directory, 'lock-5'), taken);
+    return ['lock-3'];
+  }) as unknown as typeof fs.readdirSync);
+  try {
+    syncBuiltinESMExports();
+    expect(() => lockData(directory)).toThrow(expect.objectContaining({ code: 'DATA_LOCKED', fields: expect.objectContaining({ pid: process.ppid }) }));
+  } finally {
+    readdir.mockRestore();
+    syncBuiltinESMExports();
+  }
+  expect(readdirSync(directory)).toEqual(['lock-5']);
+  expect(readFileSync(join(directory, 'lock-5'), 'utf8')).toBe(taken);
+});
+
 it('lockData() gives the lock back only if it is still its own', () => {
   const directory = fresh();
   const unlock = lockData(directory);
   const taken = JSON.stringify(holderOf(process.ppid));
-  writeFileSync(join(directory, 'lock'), taken);
+  writeFileSync(join(directory, 'lock-1'), taken);
   unlock();
-  expect(readFileSync(join(directory, 'lock'), 'utf8')).toBe(taken);
+  expect(readFileSync(join(directory, 'lock-1'), 'utf8')).toBe(taken);
 });
 
 const canMount = ((): boolean => {
