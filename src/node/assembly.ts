@@ -119,10 +119,10 @@ export class Assembly implements PartsToStop, Answering, PeerFollowers, MapFollo
       const { bind: address, keyspace } = this.#options.memcached;
       this.memcached = await startMemcached({ streams: this.#ports.streams, clock: this.clock, log: this.log, address, router: keyspaces.router(keyspace) });
     }
-    this.#openBootstrap(this.identity, consensus, calls, pool);
+    const bootstrap = this.#openBootstrap(this.identity, consensus, calls, pool);
     void pool.keepJoined();
     return {
-      instance: this.instance, peerAddress: this.#facts.peerAddress, gossip, consensus, commands, session, store, requests, keyspaces, processes, memcached: this.memcached,
+      instance: this.instance, peerAddress: this.#facts.peerAddress, gossip, bootstrap, consensus, commands, session, store, requests, keyspaces, processes, memcached: this.memcached,
       readiness: this.#readiness, stopping: this.stopping, mapListeners: this.#mapListeners,
     };
   }
@@ -270,7 +270,7 @@ export class Assembly implements PartsToStop, Answering, PeerFollowers, MapFollo
     return this.session;
   }
 
-  #openBootstrap(identity: OwnIdentity, consensus: Consensus, calls: Calls, pool: Pool): void {
+  #openBootstrap(identity: OwnIdentity, consensus: Consensus, calls: Calls, pool: Pool): Bootstrap {
     this.bootstrap = new Bootstrap({ self: this.self, instance: this.instance, expect: this.#options.bootstrapExpect, ...pick(this.#options, 'sync') }, {
       isFresh: () => consensus.isFresh && identity.clusterId === '',
       members: () => pool.members(),
@@ -278,6 +278,7 @@ export class Assembly implements PartsToStop, Answering, PeerFollowers, MapFollo
       found: async () => await consensus.bootstrap(),
       fail: (error) => this.stopping.fail(error),
     }, this.clock, this.log);
+    return this.bootstrap;
   }
 
   #onMap(map: ClusterMap): void {

@@ -34,6 +34,9 @@ export interface BootstrapSurroundings {
 }
 
 const tickMs = 100;
+const namesMax = 8;
+/** Nodes that are started together have met by then; what still stands in the way is told. */
+const tellAfterMs = 3000;
 
 export class Bootstrap {
   readonly #options: BootstrapOptions;
@@ -43,6 +46,9 @@ export class Bootstrap {
   readonly #startedAt: number;
   #promisedTo: { name: string; instance: string } | undefined;
   #busy = false;
+  #told: string | undefined;
+  /** Who did not promise when this node wanted to found a cluster. */
+  #unpromised: readonly string[] = [];
   #stopped = false;
   #timer: Timer | undefined;
 
@@ -68,7 +74,37 @@ export class Bootstrap {
   #tick(): void {
     if (this.#stopped || !this.#around.isFresh()) return;
     if (!this.#busy) void this.#try();
+    this.#tell();
     this.#timer = this.#clock.at(this.#clock.now() + tickMs, () => this.#tick());
+  }
+
+  /** In words, what stands between this node and a cluster. Only to be asked while it belongs to none. */
+  waitsFor(): string {
+    const { self, sync, expect } = this.#options;
+    const members = this.#around.members();
+    const present = members.map((member) => member.name).toSorted();
+    const cluster = members.find((member) => member.cluster !== '');
+    if (cluster !== undefined) return `it waits for '${cluster.name}' and its cluster to take it in`;
+    if (sync !== undefined) {
+      const missing = [...new Set([...sync.mandatory, ...sync.optional])].filter((name) => name !== self && !present.includes(name));
+      return missing.length === 0 ? 'it is about to begin' : `it waits for ${missing.join(', ')} (sync)`;
+    }
+    if (expect === 0) return 'it founds none (bootstrap.expect is 0): it waits for one that takes it in';
+    const alike = members.filter((member) => member.expect === String(expect)).map((member) => member.name).toSorted();
+    const others = members.filter((member) => member.expect !== '' && member.expect !== '0' && member.expect !== String(expect)).map((member) => `'${member.name}' expects ${member.expect}`);
+    const differ = others.length === 0 ? '' : `; ${others.slice(0, namesMax).join(', ')}: give all the same number`;
+    const here = `${alike.length} of the ${expect} nodes that it expects are here (${alike.slice(0, namesMax).join(', ')})${differ}`;
+    if (alike.length < expect) return here;
+    if (alike[0] !== self) return `${here}; '${alike[0]}' is to found the cluster: its log says why it does not`;
+    return this.#unpromised.length === 0 ? here : `${here}; no promise from ${this.#unpromised.slice(0, namesMax).join(', ')}: can this node connect to the address and peer port that they advertise`;
+  }
+
+  #tell(): void {
+    if (this.#clock.now() - this.#startedAt < tellAfterMs || !this.#around.isFresh()) return;
+    const words = this.waitsFor();
+    if (words === this.#told) return;
+    this.#told = words;
+    this.#log.info(`this node belongs to no cluster yet: ${words}`);
   }
 
   async #try(): Promise<void> {
@@ -83,6 +119,7 @@ export class Bootstrap {
     try {
       const others = founders.filter((name) => name !== this.#options.self);
       const promises = await Promise.all(others.map((name) => this.#around.askPromise(name).catch(() => false)));
+      this.#unpromised = others.filter((_, index) => promises[index] !== true);
       if (promises.every(Boolean) && this.#around.isFresh() && !this.#stopped) {
         this.#log.info('founding a cluster', { nodes: founders });
         await this.#around.found();

@@ -63,10 +63,10 @@ class OwnNode implements Node {
   }
 
   status(): NodeStatus {
-    const { consensus, session } = this.#parts;
+    const { consensus, session, bootstrap } = this.#parts;
     return buildStatus({
       name: this.name, version: this.#options.version, map: consensus.map, sessionLive: session.hasRights(this.#ports.clock.now()),
-      leader: consensus.leaderName, term: consensus.raft.term, voters: consensus.raft.configuration.voters,
+      leader: consensus.leaderName, term: consensus.raft.term, voters: consensus.raft.configuration.voters, waitsFor: () => bootstrap.waitsFor(),
     });
   }
 

@@ -1,6 +1,7 @@
 import type { ClusterMap } from '../core/control/map.ts';
 import type { MemcachedServer } from '../frontends/memcached/server.ts';
 import type { Address } from '../ports/address.ts';
+import type { Bootstrap } from './bootstrap.ts';
 import type { Commands } from './commands.ts';
 import type { Consensus } from './consensus.ts';
 import type { Gossip } from './gossip.ts';
@@ -26,6 +27,7 @@ export interface NodeParts {
 export interface OpenNode extends Omit<NodeParts, 'closed'> {
   readonly peerAddress: Address;
   readonly gossip: Gossip;
+  readonly bootstrap: Bootstrap;
   readonly commands: Commands;
   readonly keyspaces: Keyspaces;
   readonly processes: ProcessBoard;

@@ -13,6 +13,8 @@ export interface StatusSource {
   readonly leader: string | undefined;
   readonly term: number;
   readonly voters: readonly string[];
+  /** What stands between this node and a cluster, asked while it belongs to none. */
+  readonly waitsFor: () => string;
 }
 
 export function partitionViews(map: ClusterMap): PartitionView[] {
@@ -41,7 +43,7 @@ export function buildStatus(source: StatusSource): NodeStatus {
     name: source.name, version: source.version, clusterId: map.clusterId, mapVersion: map.version, sessionLive: source.sessionLive, leader: source.leader, term: source.term,
     voters: voterNames, quorum, nodes, partitions: summary, apps,
   };
-  return { ...status, attention: attention(status, map) };
+  return { ...status, attention: attention(status, source) };
 }
 
 function nodeView(node: NodeEntry, source: StatusSource, partitions: readonly PartitionView[], voters: readonly string[]): NodeView {
@@ -62,9 +64,9 @@ function appView(app: AppEntry): AppView {
   };
 }
 
-function attention(status: Omit<NodeStatus, 'attention'>, map: ClusterMap): string[] {
+function attention(status: Omit<NodeStatus, 'attention'>, { map, waitsFor }: StatusSource): string[] {
   const lines: string[] = [];
-  if (status.clusterId === '') lines.push('this node belongs to no cluster yet: it waits for the nodes it expects, or for one that takes it in');
+  if (status.clusterId === '') lines.push(`this node belongs to no cluster yet: ${waitsFor()}`);
   else if (!status.sessionLive) lines.push('this node has no live session: it holds no part; see its log for why');
   if (status.clusterId !== '' && !status.quorum) lines.push('no majority of the voters is live: nothing can change hands');
   for (const node of status.nodes) {
