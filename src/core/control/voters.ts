@@ -43,7 +43,10 @@ export function nextVoterStep(map: ClusterMap, view: VoterView): MembershipStep 
 
   const dead = deadVoters[0];
   // Beside one that leaves, a dead one would take away the majority.
-  if (dead !== undefined && (spares.length > 0 || view.voters.length > 3 || view.downToOne || someVoterLeaves)) {
+  // Who is still here waits until the others are a majority without it: one that is dead, but not yet for long enough, would make them none.
+  const rest = view.voters.filter((id) => id !== dead);
+  const holdsWithout = rest.filter(present).length > rest.length / 2;
+  if (dead !== undefined && (holdsWithout || !present(dead)) && (spares.length > 0 || view.voters.length > 3 || view.downToOne || someVoterLeaves)) {
     return { type: 'demote', id: dead };
   }
   const spare = spares[0];
