@@ -81,18 +81,18 @@ export class HostClock implements Clock {
    * A machine that wakes has its wall clock set before anybody runs; so has one whose administrator turns the hands. The time
    * since boot, which is asked for only then, tells the two apart. Not noticed: a guest whose host stops all its clocks with it.
    */
-  sleptMs(): number {
-    const now = this.#sources.now();
-    const wallAheadMs = this.#sources.wallTime() - now;
-    if (Math.abs(wallAheadMs - this.#wallAheadMs) > noticedMs) {
-      this.#wallAheadMs = wallAheadMs;
-      const sleptMs = this.#sources.sinceBootMs() - now - this.#bootAheadMs;
-      if (sleptMs > noticedMs) {
-        this.#bootAheadMs += sleptMs;
-        this.#sleptMs += sleptMs;
-      }
-    }
+  sleptMs(now: number = this.#sources.now()): number {
+    if (Math.abs(this.#sources.wallTime() - now - this.#wallAheadMs) > noticedMs) this.#lookForSleep();
     return this.#sleptMs;
+  }
+
+  #lookForSleep(): void {
+    const now = this.#sources.now();
+    this.#wallAheadMs = this.#sources.wallTime() - now;
+    const sleptMs = this.#sources.sinceBootMs() - now - this.#bootAheadMs;
+    if (sleptMs <= noticedMs) return;
+    this.#bootAheadMs += sleptMs;
+    this.#sleptMs += sleptMs;
   }
 
   at(atMs: number, fire: () => void): Timer {

@@ -117,7 +117,7 @@ export class Requests implements RequestKeeper {
 
   /** How long ago it was first sent; the machine may have slept since. */
   #ageOf(pending: PendingRequest, now: number): number {
-    this.#sleptMs = this.#clock.sleptMs();
+    this.#sleptMs = this.#clock.sleptMs(now);
     return now - pending.startedAt + this.#sleptMs - pending.sleptMs;
   }
 
@@ -273,7 +273,7 @@ export class Requests implements RequestKeeper {
     this.#timer = undefined;
     if (this.#closed) return;
     const now = this.#clock.now();
-    this.#sleptMs = this.#clock.sleptMs();
+    this.#sleptMs = this.#clock.sleptMs(now);
     for (const pending of this.#homeless) if (now >= pending.notBefore) this.#dispatch(pending);
     if (now >= this.#expireAt) {
       this.#expireAt = now + expireEveryMs;

@@ -86,7 +86,7 @@ export class SessionClient {
 
   /** What the leader's time has passed at the least: a clock that stood still while the machine slept is no excuse. */
   #lived(now: number): number {
-    return now + this.#clock.sleptMs();
+    return now + this.#clock.sleptMs(now);
   }
 
   hasRights(now: number): boolean {

@@ -10,9 +10,11 @@ export interface Clock {
   wallTime(): number;
   /**
    * How long the machine has slept since this clock began, as far as the system tells (ms): `now` stood still meanwhile. Whoever
-   * promised something for a time adds it. Costs little more than `now`.
+   * promised something for a time adds it. Costs little more than `now`, and less if that was read just before.
+   *
+   * @param now a reading of this clock that is fresh
    */
-  sleptMs(): number;
+  sleptMs(now?: number): number;
   /** Calls `fire` once, at or soon after `atMs` on this clock's `now`. Never synchronously. */
   at(atMs: number, fire: () => void): Timer;
   /**
