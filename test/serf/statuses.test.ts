@@ -71,6 +71,42 @@ describe("statuses (serf.go's handleNodeLeave and its intents)", () => {
     b.leave('c', 6);
     expect(b.status('c')).toBe('alive');
   });
+  test('who hears of a leave first by its time, in an exchange of state, still takes its message for one', () => {
+    const state = (times: [string, number][]): Uint8Array => encodeSerfMessage(serfType.pushPull, serfPushPullCodec, { LTime: 6, StatusLTimes: new Map(times), LeftMembers: [], EventLTime: 1, Events: [], QueryLTime: 1 });
+    const b = bench();
+    b.alive('b');
+    b.serf.mergeState(state([['b', 5], ['c', 5]]), false);
+    b.leave('b', 5);
+    expect(b.status('b')).toBe('leaving');
+    b.join('b', 5);
+    b.serf.mergeState(state([['b', 5]]), false);
+    expect(b.status('b')).toBe('leaving');
+    b.dead('b', 'b');
+    expect(b.seen).toEqual(['member-join b alive', 'member-leave b left']);
+    // What is not known to have been heard so is a join, and an older leave does not undo it.
+    b.alive('d');
+    b.join('d', 5);
+    b.leave('d', 5);
+    expect(b.status('d')).toBe('alive');
+    // The same of members that are not known yet.
+    b.leave('c', 5);
+    b.alive('c');
+    expect(b.status('c')).toBe('leaving');
+    // And when it has gone before.
+    b.alive('e');
+    b.serf.mergeState(state([['e', 9]]), false);
+    b.dead('e', 'e');
+    b.leave('e', 9);
+    expect(b.status('e')).toBe('left');
+  });
+  test('who is leaving does not give the time of it before all have heard so', () => {
+    const b = bench();
+    b.alive('b');
+    b.leave('b', 5);
+    expect(serfPushPullCodec.decode(b.serf.localState().subarray(1), { valuesMax: 1000, depthMax: 9 }).StatusLTimes.get('b')).toBe(4);
+    b.dead('b', 'b');
+    expect(serfPushPullCodec.decode(b.serf.localState().subarray(1), { valuesMax: 1000, depthMax: 9 }).StatusLTimes.get('b')).toBe(5);
+  });
   test('a member that comes while an older intent says that it leaves is asked at once, and objects by a newer join', () => {
     const b = bench();
     b.alive('c');

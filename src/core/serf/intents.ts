@@ -1,5 +1,6 @@
 export interface Intent {
-  readonly type: 'join' | 'leave';
+  /** An exchange of state has the time of an intent and does not say which it was. */
+  readonly type: 'join' | 'leave' | 'unsaid';
   readonly lamportTime: number;
   readonly at: number;
 }
@@ -15,7 +16,7 @@ export class Intents {
   /** True when it is newer than what was known. */
   add(name: string, intent: Intent): boolean {
     const known = this.#byName.get(name);
-    if (known !== undefined && known.lamportTime >= intent.lamportTime) return false;
+    if (known !== undefined && !supersedes(intent, known)) return false;
     this.#byName.delete(name);
     this.#byName.set(name, intent);
     if (this.#byName.size > intentsMax) this.#byName.delete(this.#byName.keys().next().value as string);
@@ -31,4 +32,8 @@ export class Intents {
   expire(now: number): void {
     for (const [name, intent] of this.#byName) if (now - intent.at > intentLifeMs) this.#byName.delete(name);
   }
+}
+
+function supersedes(intent: Intent, known: Intent): boolean {
+  return intent.lamportTime > known.lamportTime || (intent.lamportTime === known.lamportTime && known.type === 'unsaid' && intent.type === 'leave');
 }

@@ -71,6 +71,7 @@ export class MemberList {
       member = new MemberState(node, intent?.type === 'leave' ? 'leaving' : 'alive');
       member.leavingAt = this.#options.timers.now;
       member.statusTime = intent?.lamportTime ?? 0;
+      member.intentUnsaid = intent?.type === 'unsaid';
       this.#members.set(node.name, member);
     } else {
       member.node = node;
@@ -104,11 +105,24 @@ export class MemberList {
 
   /** True when it is news that others should hear. */
   joinIntent(message: SerfJoin): boolean {
+    return this.#believeThere(message, 'join');
+  }
+
+  /**
+   * Somebody who does not hold that the member left knows an intent of this time. If that is a leave whose own message is
+   * still under way (one can hear of it first from who is leaving), the message must count, although its time is no news.
+   */
+  intentTime(name: string, lamportTime: number): void {
+    this.#believeThere({ Node: name, LTime: lamportTime }, 'unsaid');
+  }
+
+  #believeThere(message: SerfJoin, type: 'join' | 'unsaid'): boolean {
     this.#options.clock.witness(message.LTime);
     const member = this.#members.get(message.Node);
-    if (member === undefined) return this.#intents.add(message.Node, { type: 'join', lamportTime: message.LTime, at: this.#options.timers.now });
+    if (member === undefined) return this.#intents.add(message.Node, { type, lamportTime: message.LTime, at: this.#options.timers.now });
     if (message.LTime <= member.statusTime) return false;
     member.statusTime = message.LTime;
+    member.intentUnsaid = type === 'unsaid';
     if (member.status === 'leaving' && !(member === this.self && !this.#options.stays())) {
       member.status = 'alive';
       member.pruneWhenGone = false;
@@ -125,8 +139,9 @@ export class MemberList {
       if (message.LTime >= member.statusTime) this.#options.objectToLeave();
       return false;
     }
-    if (message.LTime <= member.statusTime) return false;
+    if (message.LTime < member.statusTime || (message.LTime === member.statusTime && !member.intentUnsaid)) return false;
     member.statusTime = message.LTime;
+    member.intentUnsaid = false;
     switch (member.status) {
       case 'alive':
         // A live member refutes; until then it only counts as leaving, so that a prune cannot hide it.

@@ -8,6 +8,8 @@ export class MemberState {
   status: MemberStatus;
   /** Lamport time of the newest intent about it. */
   statusTime = 0;
+  /** That intent is known from an exchange of state, which has its time and does not say whether it was a join or a leave. */
+  intentUnsaid = false;
   /** When it left or failed. */
   goneAt = 0;
   /** Since when it is about to leave. */

@@ -315,7 +315,8 @@ export class Serf implements SwimDelegate {
     const statusTimes = new Map<string, number>();
     const left: string[] = [];
     for (const member of this.#members.all()) {
-      statusTimes.set(member.name, member.statusTime);
+      // A leave must not become known by its time before it does by its message: Serf takes the time for that of a join.
+      statusTimes.set(member.name, member.status === 'leaving' ? Math.max(0, member.statusTime - 1) : member.statusTime);
       if (member.status === 'left') left.push(member.name);
     }
     return encodeSerfMessage(serfType.pushPull, serfPushPullCodec, {
@@ -342,7 +343,7 @@ export class Serf implements SwimDelegate {
       // In a large pool nearly all of them are known.
       const member = this.#members.get(Node);
       if (member !== undefined && LTime <= member.statusTime && LTime < this.clock.time) continue;
-      if (!left.has(Node)) this.#members.joinIntent({ LTime, Node });
+      if (!left.has(Node)) this.#members.intentTime(Node, LTime);
     }
     this.events.merge(remote.Events, remote.EventLTime, join && this.#replays > 0 ? 'told' : join && this.#joins > 0 ? 'history' : 'missed');
   }
