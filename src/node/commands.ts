@@ -83,7 +83,8 @@ export class Commands {
   async acceptLoss(keyspace: string, partitions?: readonly number[]): Promise<number> {
     const entry = this.#map.keyspaces[keyspace];
     if (entry === undefined) throw new TroupeError('NO_SUCH_KEYSPACE', `there is no keyspace '${keyspace}'`, { keyspace });
-    const wanted = partitions ?? entry.partitions.flatMap((partition, index) => (partition.lost ? [index] : []));
+    const named = partitions ?? entry.partitions.flatMap((partition, index) => (partition.lost ? [index] : []));
+    const wanted = named.map((partition) => ({ partition, epoch: entry.partitions[partition]?.epoch ?? -1 }));
     if (wanted.length === 0) return 0;
     await this.submit({ type: 'accept-loss', keyspace, partitions: wanted });
     return wanted.length;

@@ -40,6 +40,8 @@ const registerRetryMinMs = 10;
 const registerRetryMaxMs = 100;
 /** More than can be on their way within a lease. */
 const heldGrantsMax = 64;
+/** What is left of a lease may be so little that adding it to the time gives the same time: a timer for it would fire again and again within it (ms). */
+const roundingMs = 0.001;
 
 export class SessionClient {
   readonly lease: Lease;
@@ -173,7 +175,8 @@ export class SessionClient {
 
   #armExpiry(): void {
     if (this.#expiryTimer !== undefined) return;
-    this.#expiryTimer = this.#clock.at(this.lease.validUntil - this.#clock.sleptMs(), () => {
+    const now = this.#clock.now();
+    this.#expiryTimer = this.#clock.at(now + Math.max(this.leftMs(now), roundingMs), () => {
       this.#expiryTimer = undefined;
       if (this.#stopped) return;
       if (this.#active && this.leftMs(this.#clock.now()) <= 0) this.#log.warn('the lease of this node ran out: it stops acting for the cluster', { session: this.lease.session });

@@ -1,6 +1,9 @@
 import { TimedTask, TimerHeap } from '../base/timer-heap.ts';
 import { microtasksDrained } from './barrier.ts';
 
+/** More events at one time are one that brings itself about for ever. */
+const atOneTimeMax = 100_000;
+
 /**
  * Virtual time. Events run in order of (time, sequence of scheduling); before the next one starts, all promises
  * that the last one settled have run their reactions.
@@ -10,6 +13,7 @@ export class SimScheduler {
   #now = 0;
   #sequence = 0;
   #eventCount = 0;
+  #eventsBefore = 0;
 
   /** True time in ms since the simulation began. Clocks of processes may differ from it. */
   get now(): number {
@@ -41,13 +45,18 @@ export class SimScheduler {
     this.#heap.remove(event);
   }
 
-  /** Runs the next event if it is due by `untilMs`; false when none is. Lets no microtask run. */
+  /**
+   * Runs the next event if it is due by `untilMs`; false when none is. Lets no microtask run.
+   * @throws Error when time does not pass any more
+   */
   step(untilMs: number = Infinity): boolean {
     const next = this.#heap.peek();
     if (next === undefined || next.at > untilMs) return false;
     this.#heap.pop();
+    if (next.at > this.#now) this.#eventsBefore = this.#eventCount;
     this.#now = next.at;
     this.#eventCount++;
+    if (this.#eventCount - this.#eventsBefore > atOneTimeMax) throw new Error(`time stands still at ${this.#now} ms: something makes itself due again and again`);
     next.run();
     return true;
   }

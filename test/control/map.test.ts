@@ -136,9 +136,11 @@ describe('partitions', () => {
 
   test('an accepted loss begins anew on a live node; what was held before is worthless by its epoch', () => {
     const control = withKeyspace([['a']]);
-    expect(control.apply({ type: 'accept-loss', keyspace: 'k', partitions: [0] }).ok).toBe(false);
+    const accept = (seen: number): boolean => control.apply({ type: 'accept-loss', keyspace: 'k', partitions: [{ partition: 0, epoch: seen }] }).ok;
+    expect(accept(partition(control).epoch)).toBe(false);
     control.down('a');
-    expect(control.apply({ type: 'accept-loss', keyspace: 'k', partitions: [0] }).ok).toBe(true);
+    expect(accept(partition(control).epoch - 1), 'seen before it was so').toBe(false);
+    expect(accept(partition(control).epoch)).toBe(true);
     const { primary, founding, emptySince, epoch } = partition(control);
     expect(['b', 'c', 'd']).toContain(primary);
     expect({ founding, emptySince }).toEqual({ founding: [primary], emptySince: epoch });
@@ -175,7 +177,7 @@ describe('any sequence of commands', () => {
     fc.record({ type: fc.constant('in-sync' as const), changes: fc.array(fc.record({ keyspace: key, partition: fc.integer({ min: -1, max: 2 }), epoch: number, add: fc.option(name, { nil: undefined }), session: number, remove: fc.option(name, { nil: undefined }), settled: fc.boolean() }), { maxLength: 2 }) }),
     fc.record({ type: fc.constant('place' as const), moves: fc.array(fc.record({ keyspace: key, partition: fc.integer({ min: -1, max: 2 }), add: fc.constantFrom('a', 'b', 'c', 'd'), remove: name }), { maxLength: 2 }) }),
     fc.record({ type: fc.constant('transfer-primary' as const), transfers: fc.array(fc.record({ keyspace: key, partition: number, epoch: number, to: name }), { maxLength: 2 }) }),
-    fc.record({ type: fc.constant('accept-loss' as const), keyspace: key, partitions: fc.array(number, { maxLength: 2 }) }),
+    fc.record({ type: fc.constant('accept-loss' as const), keyspace: key, partitions: fc.array(fc.record({ partition: number, epoch: number }), { maxLength: 2 }) }),
     fc.record({ type: fc.constant('up' as const), name: fc.constantFrom('a', 'b', 'c', 'd'), again: fc.boolean() }),
   );
 

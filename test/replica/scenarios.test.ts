@@ -426,7 +426,7 @@ describe('retries', () => {
     lost.try(primaryOf(cell));
     cell.kill('n1');
     expect(cell.partition.lost).toBe(true);
-    cell.command({ type: 'accept-loss', keyspace: 'k', partitions: [0] });
+    cell.command({ type: 'accept-loss', keyspace: 'k', partitions: [{ partition: 0, epoch: cell.partition.epoch }] });
     expect(cell.settle()).toBe(true);
     lost.outcomes = [];
     lost.try(primaryOf(cell));
@@ -448,7 +448,7 @@ describe('a partition that begins anew', () => {
     cell.restart('n2');
     followAll(cell);
     const behind = cell.maps.length - 1;
-    cell.command({ type: 'accept-loss', keyspace: 'k', partitions: [0] });
+    cell.command({ type: 'accept-loss', keyspace: 'k', partitions: [{ partition: 0, epoch: cell.partition.epoch }] });
     const { primary } = cell.partition;
     const [first, late] = primary === 'n1' ? [cell.node('n1'), cell.node('n2')] : [cell.node('n2'), cell.node('n1')];
     for (let passed = 0; passed < 2000 && cell.partition.inSync.length < 2; passed += 50) {

@@ -51,6 +51,13 @@ async function trace(seed: number): Promise<string[]> {
 }
 
 describe('a simulated world', () => {
+  it('says so when time does not pass any more', async () => {
+    const { scheduler } = new SimWorld({ seed: 1 });
+    const again = (): void => void scheduler.after(1e-20, again);
+    scheduler.after(5, again);
+    await expect(scheduler.runFor(10)).rejects.toThrow('time stands still at 5 ms');
+  });
+
   it('runs the same from the same seed, and otherwise from another', async () => {
     const first = await trace(42);
     expect(first.length).toBeGreaterThan(1000);

@@ -94,7 +94,7 @@ function applyCommand(map: ClusterMap, command: Command): Outcome {
     case 'accept-loss': {
       const keyspace = map.keyspaces[command.keyspace];
       if (keyspace === undefined) return refused('NO_SUCH_KEYSPACE', `there is no keyspace '${command.keyspace}'`);
-      return some(command.partitions.map((index) => acceptLoss(map, keyspace, index)));
+      return some(command.partitions.map(({ partition, epoch }) => acceptLoss(map, keyspace, partition, epoch)));
     }
     case 'define-app': return defineApp(map, command.spec);
     case 'app': {

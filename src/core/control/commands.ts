@@ -22,7 +22,8 @@ export type Command =
   | { readonly type: 'in-sync'; readonly changes: readonly InSyncChange[] }
   | { readonly type: 'place'; readonly moves: readonly PlacementMove[] }
   | { readonly type: 'transfer-primary'; readonly transfers: readonly { readonly keyspace: string; readonly partition: number; readonly epoch: number; readonly to: string }[] }
-  | { readonly type: 'accept-loss'; readonly keyspace: string; readonly partitions: readonly number[] }
+  /** The epoch is what the operator saw: an order that was long on its way must not meet a partition that has come back since, and only waits for its holder. */
+  | { readonly type: 'accept-loss'; readonly keyspace: string; readonly partitions: readonly { readonly partition: number; readonly epoch: number }[] }
   | { readonly type: 'define-app'; readonly spec: AppSpec }
   | { readonly type: 'app'; readonly app: string; readonly action: AppAction };
 

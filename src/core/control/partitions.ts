@@ -162,9 +162,9 @@ export function transferPrimary(map: ClusterMap, keyspaceName: string, index: nu
 }
 
 /** The operator has decided to go on without the lost data: the partition starts empty on live nodes. */
-export function acceptLoss(map: ClusterMap, keyspace: KeyspaceEntry, index: number): boolean {
+export function acceptLoss(map: ClusterMap, keyspace: KeyspaceEntry, index: number, epoch: number): boolean {
   const partition = keyspace.partitions[index];
-  if (partition === undefined || partition.inSync.length > 0) return false;
+  if (partition === undefined || partition.epoch !== epoch || partition.inSync.length > 0) return false;
   const storage = Object.values(map.nodes).filter((node) => node.live && node.storage).map((node) => node.name);
   const candidates = [...partition.copies.filter((name) => isLive(map, name)), ...rank(`${keyspace.name}/${index}`, storage)];
   const primary = candidates[0];

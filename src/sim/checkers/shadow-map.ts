@@ -62,7 +62,7 @@ export class ShadowMap {
       keyspace.partitions.forEach((partition, index) => {
         const key = `${keyspace.name}/${index}`;
         this.#checkShape(key, partition);
-        if (command.type === 'accept-loss' && command.keyspace === keyspace.name && command.partitions.includes(index) && this.#holders.get(key) === undefined && partition.inSync.length > 0) this.#events.lossAccepted(keyspace.name, index);
+        if (command.type === 'accept-loss' && command.keyspace === keyspace.name && command.partitions.some(({ partition: accepted }) => accepted === index) && this.#holders.get(key) === undefined && partition.inSync.length > 0) this.#events.lossAccepted(keyspace.name, index);
         if (partition.inSync.length > 0) {
           this.#holders.set(key, partition.inSync.map((name) => ({ name, instance: this.map.nodes[name]?.instance ?? '' })));
           return;
