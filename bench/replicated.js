@@ -11,13 +11,16 @@ import { TextClient } from './lib/memcached-client.js';
 
 const options = Object.fromEntries(process.argv.slice(2).map((text) => text.replace(/^--/, '').split('=')));
 const callers = Number(options.callers ?? 100);
-const seconds = Number(options.seconds ?? 5);
+/** Measured of each, over all rounds. */
+const seconds = Number(options.seconds ?? 10);
 /** Long enough for the compiler to be done with what runs for each write, of all servers alike. */
 const warmupSeconds = Number(options.warmup ?? 3);
 const value = 'v'.repeat(100);
 
+const rounds = Number(options.rounds ?? 5);
+
 /** 100 callers, each waits for its answer before it writes again. */
-async function closedLoop(write, pids) {
+async function closedLoop({ write, pids }, warmupMs, measureMs) {
   let writes = 0;
   let running = true;
   const latencies = [];
@@ -30,34 +33,34 @@ async function closedLoop(write, pids) {
     }
   };
   const all = Array.from({ length: callers }, (_, number) => caller(number));
-  await new Promise((resolve) => setTimeout(resolve, warmupSeconds * 1000));
+  await new Promise((resolve) => setTimeout(resolve, warmupMs));
   writes = 0;
   latencies.length = 0;
   const cpuBefore = pids.map(cpuMs);
   const start = performance.now();
-  await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
+  await new Promise((resolve) => setTimeout(resolve, measureMs));
   const elapsed = performance.now() - start;
   const cpu = pids.map((pid, i) => cpuMs(pid) - cpuBefore[i]);
-  const done = writes;
+  const measured = { writes, elapsed, cpu, latencies: latencies.slice() };
   running = false;
   await Promise.all(all);
-  latencies.sort((a, b) => a - b);
-  return { perSecond: (done * 1000) / elapsed, cpuMicros: (cpu.reduce((a, b) => a + b, 0) * 1000) / done, perProcess: cpu.map((ms) => (ms * 1000) / done), p50: latencies[latencies.length >> 1], p99: latencies[Math.floor(latencies.length * 0.99)] };
+  return measured;
 }
 
 async function troupe() {
   const agents = await new Agents(['a', 'b', 'c']).start();
-  const clients = [];
-  try {
-    for (let i = 0; i < callers; i++) clients.push(new TextClient(agents.agents.get(agents.names[i % 3]).memcached));
-    return await closedLoop(async (key, number) => {
+  const clients = Array.from({ length: callers }, (_, i) => new TextClient(agents.agents.get(agents.names[i % 3]).memcached));
+  return {
+    pids: agents.names.map((name) => agents.agents.get(name).process.pid),
+    write: async (key, number) => {
       const answer = await clients[number].set(key, value);
       if (answer !== 'STORED\r\n') throw new Error(answer);
-    }, agents.names.map((name) => agents.agents.get(name).process.pid));
-  } finally {
-    for (const client of clients) client.close();
-    await agents.stop();
-  }
+    },
+    stop: async () => {
+      for (const client of clients) client.close();
+      await agents.stop();
+    },
+  };
 }
 
 async function redis() {
@@ -65,20 +68,25 @@ async function redis() {
   const ports = await freePorts(3);
   const servers = ports.map((port, i) => spawn('redis-server', ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', '--dir', directory, ...(i === 0 ? [] : ['--replicaof', `127.0.0.1 ${ports[0]}`])], { stdio: 'ignore' }));
   const clients = [];
+  const stop = () => {
+    for (const client of clients) client.disconnect();
+    for (const server of servers) server.kill('SIGKILL');
+    rmSync(directory, { recursive: true, force: true });
+  };
   try {
     const probe = new Redis({ port: ports[0], retryStrategy: () => 50, maxRetriesPerRequest: null });
     while (!(await probe.info('replication')).includes('connected_slaves:2')) await new Promise((resolve) => setTimeout(resolve, 100));
     while ((await probe.wait(2, 100)) < 2) await new Promise((resolve) => setTimeout(resolve, 100));
     probe.disconnect();
     for (let i = 0; i < callers; i++) clients.push(new Redis({ port: ports[0] }));
-    return await closedLoop(async (key, number) => {
+    const write = async (key, number) => {
       const [, [, copies]] = await clients[number].pipeline().set(key, value).wait(2, 1000).exec();
       if (copies !== 2) throw new Error(`only ${copies} copies`);
-    }, servers.map((server) => server.pid));
-  } finally {
-    for (const client of clients) client.disconnect();
-    for (const server of servers) server.kill('SIGKILL');
-    rmSync(directory, { recursive: true, force: true });
+    };
+    return { pids: servers.map((server) => server.pid), write, stop };
+  } catch (error) {
+    stop();
+    throw error;
   }
 }
 
@@ -93,6 +101,11 @@ async function etcd() {
     return spawn('etcd', ['--name', `n${i}`, '--data-dir', join(directory, `n${i}`), '--listen-client-urls', client, '--advertise-client-urls', client, '--listen-peer-urls', peer, '--initial-advertise-peer-urls', peer, '--initial-cluster', cluster, '--initial-cluster-state', 'new', '--log-level', 'error'], { stdio: 'ignore', env: { ...process.env, ETCD_UNSUPPORTED_ARCH: process.arch } });
   });
   const client = new Etcd3({ hosts: [0, 1, 2].map((i) => `http://127.0.0.1:${ports[i * 2]}`) });
+  const stop = () => {
+    client.close();
+    for (const server of servers) server.kill('SIGKILL');
+    rmSync(directory, { recursive: true, force: true });
+  };
   try {
     for (let tries = 0; ; tries++) {
       try {
@@ -103,27 +116,42 @@ async function etcd() {
         await new Promise((resolve) => setTimeout(resolve, 100));
       }
     }
-    return await closedLoop(async (key) => {
+    const write = async (key) => {
       await client.put(key).value(value);
-    }, servers.map((server) => server.pid));
-  } finally {
-    client.close();
-    for (const server of servers) server.kill('SIGKILL');
-    rmSync(directory, { recursive: true, force: true });
+    };
+    return { pids: servers.map((server) => server.pid), write, stop };
+  } catch (error) {
+    stop();
+    throw error;
   }
 }
 
-const peers = { troupe, redis: existsSync('/usr/bin/redis-server') ? redis : undefined, etcd: existsSync('/usr/bin/etcd') ? etcd : undefined };
-const results = {};
-for (const [name, run] of Object.entries(peers)) {
-  if (options.only !== undefined && !options.only.split(',').includes(name)) continue;
-  if (run === undefined) {
-    console.log(`${name}: not installed (apt-get install ${name === 'redis' ? 'redis-server' : 'etcd-server'})`);
-    continue;
+const kinds = { troupe, redis: existsSync('/usr/bin/redis-server') ? redis : undefined, etcd: existsSync('/usr/bin/etcd') ? etcd : undefined };
+const running = {};
+const measured = {};
+try {
+  for (const [name, start] of Object.entries(kinds)) {
+    if (options.only !== undefined && !options.only.split(',').includes(name)) continue;
+    if (start === undefined) console.log(`${name}: not installed (apt-get install ${name === 'redis' ? 'redis-server' : 'etcd-server'})`);
+    else running[name] = await start();
   }
-  const result = await run();
+  // Turn by turn, so that a busy moment of the machine does not hit one of them alone.
+  for (let round = 0; round < rounds; round++) {
+    for (const [name, cluster] of Object.entries(running)) (measured[name] ??= []).push(await closedLoop(cluster, round === 0 ? warmupSeconds * 1000 : 300, (seconds * 1000) / rounds));
+  }
+} finally {
+  for (const cluster of Object.values(running)) await cluster.stop();
+}
+
+const sum = (numbers) => numbers.reduce((a, b) => a + b, 0);
+const results = {};
+for (const [name, parts] of Object.entries(measured)) {
+  const writes = sum(parts.map((part) => part.writes));
+  const perProcess = running[name].pids.map((_, i) => (sum(parts.map((part) => part.cpu[i])) * 1000) / writes);
+  const latencies = parts.flatMap((part) => part.latencies).sort((a, b) => a - b);
+  const result = { perSecond: (writes * 1000) / sum(parts.map((part) => part.elapsed)), cpuMicros: sum(perProcess), p50: latencies[latencies.length >> 1], p99: latencies[Math.floor(latencies.length * 0.99)] };
   results[name] = result;
-  console.log(`${name}: ${result.perSecond.toFixed(0)} writes/s, ${result.cpuMicros.toFixed(1)} µs CPU per write over all three processes (${result.perProcess.map((micros) => micros.toFixed(1)).join(' + ')}), p50 ${result.p50.toFixed(2)} ms, p99 ${result.p99.toFixed(2)} ms`);
+  console.log(`${name}: ${result.perSecond.toFixed(0)} writes/s, ${result.cpuMicros.toFixed(1)} µs CPU per write over all three processes (${perProcess.map((micros) => micros.toFixed(1)).join(' + ')}), p50 ${result.p50.toFixed(2)} ms, p99 ${result.p99.toFixed(2)} ms`);
 }
 const { troupe: ours, redis: r, etcd: e } = results;
 if (ours && r) console.log(`troupe / redis WAIT 2: CPU per write ${(ours.cpuMicros / r.cpuMicros).toFixed(2)}, throughput ${(ours.perSecond / r.perSecond).toFixed(2)}`);

@@ -6,11 +6,15 @@ export type ExtraFaultKind = 'forget' | 'force-leave' | 'maintenance' | 'zone-do
 
 const appsMax = 5;
 
-/** The process is gone and the cluster knows it; false when it does not within a few seconds. */
+/**
+ * The process is gone and the cluster knows it; false when it does not within a few seconds, or when another fault has had the
+ * node start again meanwhile: that one is not dead but silent, and what it holds is nobody's to give up.
+ */
 async function heldDead(context: FaultContext, name: string): Promise<boolean> {
   for (let waited = 0; waited < 5000; waited += 100) {
     await context.sleep(100);
-    if (someNode(context)?.node.map.nodes[name]?.live === false) return true;
+    const held = someNode(context)?.node.map.nodes[name];
+    if (held?.live === false) return !context.nodes().some((running) => running.parts.instance === held.instance);
   }
   return false;
 }

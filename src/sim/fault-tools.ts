@@ -56,6 +56,8 @@ export async function withLinks(context: FaultContext, pairs: readonly (readonly
   const before = pairs.map(([from, to]) => links.get(from, to));
   for (const [from, to] of pairs) links.set(from, to, settings);
   await context.sleep(ms);
+  // What was before may have been another fault's, and all links are mended by now.
+  if (context.isOver()) return;
   pairs.forEach(([from, to], index) => {
     const old = before[index];
     if (old !== undefined) links.set(from, to, Object.fromEntries(Object.keys(settings).map((key) => [key, old[key as keyof typeof old]])));

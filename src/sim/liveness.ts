@@ -69,9 +69,9 @@ function appsUnsettled({ node }: RunningNode, apps: OnePlace): string | undefine
     if (app.phase !== 'running' || app.node === undefined) return `app ${app.name} is ${app.phase} on ${app.node ?? 'no node'}; last error: ${app.lastError ?? 'none'}`;
     const running = apps.activeOn(app.name);
     if (running.length !== 1 || running[0] !== app.node) return `app ${app.name} should run on ${app.node}, it runs on ${running.join() || 'no node'}`;
-    // Where it failed it is not taken back to by itself, and a move by hand holds; not every node's configuration need have it yet.
+    // Where it failed it is not taken back to by itself, and where that is all its list, it stays where it is; a move by hand holds; not every node's configuration need have it yet.
     const best = app.spec.tiers.map((tier) => tier.filter((name) => !app.failedOn.includes(name) && map.nodes[name]?.offers[app.name] !== undefined)).find((tier) => tier.length > 0) ?? [];
-    if (app.spec.takeover === 'automatic' && !app.stays && !best.includes(app.node)) return `app ${app.name} runs on ${app.node}, not on the best of its list (${best.join()})`;
+    if (best.length > 0 && app.spec.takeover === 'automatic' && !app.stays && !best.includes(app.node)) return `app ${app.name} runs on ${app.node}, not on the best of its list (${best.join()})`;
   }
   return undefined;
 }

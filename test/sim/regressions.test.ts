@@ -127,7 +127,7 @@ describe('seeds that once failed', () => {
   // 20053: a forgotten node that came back while its removal was under way was stranded without the log.
   // 10159: a copy that a partition's new beginning had filled was emptied when the map caught up with it.
   // 4200066: an order to begin maintenance was so long on its way that it came after the one to end it; the simulator waits for it now.
-  it.each([3017, 3021, 4080, 10159, 20053, 3100011, 3400149, 3500052, 4200066, 6201217, 6201427])('seed %i of the extended workload', async (seed) => {
+  it.each([3017, 3021, 4080, 10159, 20053, 3100011, 3400149, 3500052, 4200066, 6201217, 6201427, 6300202, 6400274])('seed %i of the extended workload', async (seed) => {
     expect((await runSeed({ seed })).findings).toEqual([]);
   });
 
