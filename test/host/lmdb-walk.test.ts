@@ -1,5 +1,5 @@
 import { fork } from 'node:child_process';
-import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { build } from 'vite';
@@ -77,6 +77,8 @@ beforeAll(async () => {
     });
   `);
   await build({ configFile: false, logLevel: 'silent', build: { ssr: entry, outDir: join(base, 'out') } });
+  // What it is built of finds lmdb where this does.
+  symlinkSync(join(import.meta.dirname, '../../node_modules'), join(base, 'node_modules'));
   program = join(base, 'out/program.js');
 });
 
