@@ -12,13 +12,13 @@ export const handoverBytesMax: number = 16 * 1024 * 1024;
 
 /** Where commands find the state handed to them, and leave theirs: one file per app, readable by this user only. */
 export class HandoverDirectory {
-  readonly #directory: string;
+  #directory: string | undefined;
   readonly #temporary: boolean;
 
-  /** Without a directory one is made for this process, and removed by `close`. */
+  /** Without a directory one is made for this process once a command needs it, and removed by `close`. */
   constructor(directory?: string) {
     this.#temporary = directory === undefined;
-    this.#directory = directory ?? mkdtempSync(join(tmpdir(), 'troupe-handover-'));
+    this.#directory = directory;
   }
 
   async prepare(app: string, state: Uint8Array | undefined): Promise<string> {
@@ -34,6 +34,7 @@ export class HandoverDirectory {
   }
 
   async collect(app: string): Promise<Uint8Array | undefined> {
+    if (this.#directory === undefined) return undefined;
     const path = this.#path(app);
     try {
       const { size } = await stat(path);
@@ -46,11 +47,12 @@ export class HandoverDirectory {
   }
 
   close(): void {
-    if (this.#temporary) rmSync(this.#directory, { recursive: true, force: true });
+    if (this.#temporary && this.#directory !== undefined) rmSync(this.#directory, { recursive: true, force: true });
   }
 
   #path(app: string): string {
     assert(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/.test(app), `'${app}' is no app's name`);
+    this.#directory ??= mkdtempSync(join(tmpdir(), 'troupe-handover-'));
     return join(this.#directory, `${app}.state`);
   }
 }

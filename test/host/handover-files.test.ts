@@ -47,6 +47,7 @@ test('names that lead elsewhere are no names', async () => {
 
 test('a temporary directory goes when it is closed, one of the user stays', async () => {
   const temporary = new HandoverDirectory();
+  expect(await temporary.collect('ticker')).toBeUndefined();
   const path = await temporary.prepare('ticker', new Uint8Array(1));
   temporary.close();
   expect(existsSync(dirname(path))).toBe(false);

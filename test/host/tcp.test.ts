@@ -1,6 +1,6 @@
 import { spawn, spawnSync } from 'node:child_process';
 import net from 'node:net';
-import { expect, it } from 'vitest';
+import { afterAll, expect, it } from 'vitest';
 import { handleOf } from '../../src/host/handle-writes.ts';
 import { restAfterBytes } from '../../src/host/socket-stream.ts';
 import { TcpStreams } from '../../src/host/tcp.ts';
@@ -9,6 +9,7 @@ import type { Stream } from '../../src/ports/streams.ts';
 import { Recorder, hostWorld } from '../ports/worlds.ts';
 
 const world = hostWorld();
+afterAll(() => world.end());
 const streams = new TcpStreams();
 
 async function rawServer(onConnection: (socket: net.Socket) => void): Promise<{ server: net.Server; port: number }> {

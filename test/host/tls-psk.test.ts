@@ -1,4 +1,4 @@
-import { afterEach, expect, it } from 'vitest';
+import { afterAll, afterEach, expect, it } from 'vitest';
 import type { Address } from '../../src/ports/address.ts';
 import type { Listener, Streams } from '../../src/ports/streams.ts';
 import { TcpStreams } from '../../src/host/tcp.ts';
@@ -6,6 +6,7 @@ import { TlsPskStreams } from '../../src/host/tls-psk.ts';
 import { Recorder, hostWorld } from '../ports/worlds.ts';
 
 const world = hostWorld();
+afterAll(() => world.end());
 const listeners: Listener[] = [];
 const key = (byte: number): Uint8Array => new Uint8Array(32).fill(byte);
 
