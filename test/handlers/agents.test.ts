@@ -143,6 +143,8 @@ describe('agents with handlers', () => {
       }
     };
     const [slow, daemon] = [group(file), group(`${file}.daemon`)];
+    // The shell itself is about to end: only what is left of it then has been put into the background.
+    await poll(() => expect(existsSync(`/proc/${daemon}`)).toBe(false));
     expect([lives(slow), lives(daemon)]).toEqual([true, true]);
     a.agent.signal('SIGKILL');
     await a.agent.exited;
