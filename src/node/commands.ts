@@ -53,7 +53,7 @@ export class Commands {
   }
 
   /** Brings a command to the leader, through elections. Commands are conditional, so that doing one twice does no harm. */
-  async submit(command: Command): Promise<void> {
+  async submit(command: Command): Promise<Extract<Outcome, { ok: true }>> {
     const { clock } = this.#around;
     const deadline = clock.now() + timeoutMs;
     for (;;) {
@@ -63,7 +63,7 @@ export class Commands {
       } catch (error) {
         outcome = { ok: false, code: error instanceof TroupeError ? error.code : 'ERROR', message: messageOf(error) };
       }
-      if (outcome.ok) return;
+      if (outcome.ok) return outcome;
       if (!passing.includes(outcome.code) || this.#around.isClosed() || clock.now() >= deadline) throw new TroupeError(outcome.code, outcome.message, {});
       await new Promise<void>((resolve) => {
         clock.at(clock.now() + retryMs, resolve);
@@ -73,10 +73,11 @@ export class Commands {
 
   async app(name: string, action: AppAction | { readonly type: 'move'; readonly to: string }): Promise<void> {
     const app = this.#map.apps[name];
-    // A permission may be set before the app is known.
-    if (app === undefined && action.type === 'permit') return await this.submit({ type: 'app', app: name, action });
-    if (app === undefined) throw new TroupeError('NO_SUCH_APP', `there is no app '${name}'`, { name });
-    if (action.type === 'move') await this.submit({ type: 'app', app: name, action: { type: 'take-over', to: action.to, epoch: app.epoch, byHand: true } });
+    if (app === undefined) {
+      // A permission may be set before the app is known.
+      if (action.type !== 'permit') throw new TroupeError('NO_SUCH_APP', `there is no app '${name}'`, { name });
+      await this.submit({ type: 'app', app: name, action });
+    } else if (action.type === 'move') await this.submit({ type: 'app', app: name, action: { type: 'take-over', to: action.to, epoch: app.epoch, byHand: true } });
     else await this.submit({ type: 'app', app: name, action });
   }
 
@@ -86,8 +87,8 @@ export class Commands {
     const named = partitions ?? entry.partitions.flatMap((partition, index) => (partition.lost ? [index] : []));
     const wanted = named.map((partition) => ({ partition, epoch: entry.partitions[partition]?.epoch ?? -1 }));
     if (wanted.length === 0) return 0;
-    await this.submit({ type: 'accept-loss', keyspace, partitions: wanted });
-    return wanted.length;
+    const { changed = 0 } = await this.submit({ type: 'accept-loss', keyspace, partitions: wanted });
+    return changed;
   }
 
   async transferLeadership(to?: string): Promise<void> {

@@ -249,6 +249,7 @@ export interface Node {
   drainNode(name: string, on: boolean): Promise<void>;
   forgetNode(name: string): Promise<void>;
   maintenance(on: boolean): Promise<void>;
+  /** Of lost partitions, or of the given ones that nobody is in sync of; resolves with how many begin anew, empty. @throws TroupeError NO_SUCH_KEYSPACE, STALE when none does */
   acceptLoss(keyspace: string, partitions?: readonly number[]): Promise<number>;
   transferLeadership(to?: string): Promise<void>;
   /** Resolves once the node has a live session, or rejects when the signal aborts. */

@@ -32,8 +32,7 @@ test('kill -9 of the leader, of another one and again of the leader: 0 failed, 0
     await victim.start();
   }
   // Far above what is normal (tens of ms), far below what a time-out would cost: a dead process is known to be dead.
-  // The median: a machine shared with others stops for seconds now and then.
-  expect(pauses.toSorted((a, b) => a - b)[1], `${pauses.join(', ')}\n${cluster.logs()}`).toBeLessThan(2500);
+  for (const ms of pauses) expect(ms, cluster.logs()).toBeLessThan(2500);
   console.log(`longest pause of a request per kill -9: ${pauses.map((ms) => ms.toFixed(0)).join(', ')} ms`);
 });
 

@@ -39,7 +39,7 @@ describe('beside a running cluster', () => {
     await cluster.stop();
     expect(result.failures).toEqual([]);
     expect(problems).toEqual([]);
-    expect(result.longestMs).toBeLessThan(4000);
+    expect(result.longestMs).toBeLessThan(1500);
   });
 
   /** All three hold the sessions they had: nobody was disturbed. */

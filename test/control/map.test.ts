@@ -140,7 +140,9 @@ describe('partitions', () => {
     expect(accept(partition(control).epoch)).toBe(false);
     control.down('a');
     expect(accept(partition(control).epoch - 1), 'seen before it was so').toBe(false);
-    expect(accept(partition(control).epoch)).toBe(true);
+    const { epoch: seen } = partition(control);
+    expect(control.apply({ type: 'accept-loss', keyspace: 'k', partitions: [{ partition: 0, epoch: seen }, { partition: 7, epoch: 1 }] })).toEqual({ ok: true, changed: 1 });
+    expect(accept(seen), 'once').toBe(false);
     const { primary, founding, emptySince, epoch } = partition(control);
     expect(['b', 'c', 'd']).toContain(primary);
     expect({ founding, emptySince }).toEqual({ founding: [primary], emptySince: epoch });

@@ -178,17 +178,22 @@ describe('a probe round (memberlist state.go, probeNode)', () => {
 
 describe('who is probed', () => {
   const members = ['b', 'c', 'd', 'e'];
+  /** Whom the next thing that is due pings; each answers at once. */
+  const probedNow = (): string[] => {
+    bench.timers.run(bench.timers.nextAt());
+    return bench.sent.splice(0).filter(({ type }) => type === messageType.ping).map(({ body }) => {
+      const { Node, SeqNo } = pingCodec.decode(body) as Ping;
+      bench.receive(messageType.ack, ackCodec, { SeqNo, Payload: new Uint8Array(0) });
+      return Node;
+    });
+  };
   /** Ten minutes of probes, each answered; before each, the talkative ping us. */
   const probed = (talkative: readonly string[]): string[] => {
     members.forEach((name, i) => bench.alive(name, i + 2));
     const targets: string[] = [];
     while (bench.timers.now < 600_000) {
-      bench.timers.run(bench.timers.nextAt());
-      for (const { type, body } of bench.sent.splice(0)) {
-        if (type !== messageType.ping) continue;
-        const { Node, SeqNo } = pingCodec.decode(body) as Ping;
-        targets.push(Node);
-        bench.receive(messageType.ack, ackCodec, { SeqNo, Payload: new Uint8Array(0) });
+      for (const target of probedNow()) {
+        targets.push(target);
         for (const name of talkative) {
           const last = members.indexOf(name) + 2;
           bench.receive(messageType.ping, pingCodec, { SeqNo: 1, Node: 'me', SourceAddr: Uint8Array.of(10, 0, 0, last), SourcePort: 7946, SourceNode: name }, bench.at(last));
@@ -218,12 +223,8 @@ describe('who is probed', () => {
       members.forEach((name, i) => bench.alive(name, i + 2));
       const targets: string[] = [];
       while (targets.length < 8) {
-        bench.timers.run(bench.timers.nextAt());
-        for (const { type, body } of bench.sent.splice(0)) {
-          if (type !== messageType.ping) continue;
-          const { Node, SeqNo } = pingCodec.decode(body) as Ping;
-          targets.push(Node);
-          bench.receive(messageType.ack, ackCodec, { SeqNo, Payload: new Uint8Array(0) });
+        for (const target of probedNow()) {
+          targets.push(target);
           // Whose turn comes next pings us: from its own address it goes to the end, from another it does not.
           if (targets.length !== 4) continue;
           const next = targets[0] as string;

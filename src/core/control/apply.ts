@@ -122,7 +122,8 @@ function noSuchNode(name: string): Outcome {
 }
 
 function some(results: readonly boolean[]): Outcome {
-  return results.some(Boolean) ? done : refused('STALE', 'the cluster map has changed since; none of the changes fits any more');
+  const changed = results.filter(Boolean).length;
+  return changed > 0 ? { ok: true, changed } : refused('STALE', 'the cluster map has changed since; none of the changes fits any more');
 }
 
 function closeSessions(map: ClusterMap, gone: ReadonlyMap<string, Evidence>): void {

@@ -63,7 +63,7 @@ export type AppAction =
   | { readonly type: 'retry'; readonly epoch: number };
 
 /** What became of a command: known to whoever proposed it. */
-export type Outcome = { readonly ok: true; readonly session?: number } | { readonly ok: false; readonly code: string; readonly message: string };
+export type Outcome = { readonly ok: true; readonly session?: number; /** Of several changes: how many fitted. */ readonly changed?: number } | { readonly ok: false; readonly code: string; readonly message: string };
 
 // Plain maps, no records or shared structures: the bytes must not depend on what this encoder packed before.
 const packr = new Packr({ useRecords: false, variableMapSize: true, encodeUndefinedAsNil: false });
